@@ -1,0 +1,77 @@
+// Package gcpace has the garbage collector leave the heap about the same room to grow whatever its size. The collector's
+// own rule is a share: a small heap, which costs nothing to look through, is looked through again and again, and a great
+// one may double, though a balancer that holds a great table makes little garbage. With GOGC or GOMEMLIMIT in the
+// environment whoever runs the program has decided otherwise, and nothing is done.
+package gcpace
+
+import (
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"sync/atomic"
+)
+
+const (
+	// Headroom is what the heap may grow by between two collections, in bytes, within the bounds of the share.
+	Headroom = 32 << 20
+	// least and most bound the share, in percent of what lives: below, collections would come too often where a great heap
+	// changes; above, a start would leave more behind than it needs.
+	least, most = 35, 800
+)
+
+// Start adjusts the collector's share after each collection until stop is called, which puts it back.
+func Start() (stop func()) {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return func() {}
+	}
+	p := &pacer{now: most}
+	before := debug.SetGCPercent(most)
+	watch(p)
+	return func() {
+		p.stopped.Store(true)
+		debug.SetGCPercent(before)
+	}
+}
+
+// pacer belongs to the goroutine of finalizers.
+type pacer struct {
+	now     int
+	stopped atomic.Bool
+}
+
+// watch has the pacer look at the heap once the next collection is over: the object that it makes is found dead then.
+func watch(p *pacer) {
+	runtime.SetFinalizer(&[16]byte{}, func(*[16]byte) {
+		if p.stopped.Load() {
+			return
+		}
+		p.adjust(live())
+		watch(p)
+	})
+}
+
+// adjust sets the share for a heap of which so much lives. Small differences are left, since setting stops the world.
+func (p *pacer) adjust(live uint64) {
+	next := share(live)
+	if d := next - p.now; d > p.now/8 || d < -p.now/8 {
+		p.now = next
+		debug.SetGCPercent(next)
+	}
+}
+
+// share is the percentage of what lives that makes the headroom. With 4 MiB alive it is 800, with 32 MiB 100, with 100 MiB
+// or more 35.
+func share(live uint64) int {
+	return int(min(max(Headroom*100/max(live, 1), least), most))
+}
+
+// live is what the last collection found alive.
+func live() uint64 {
+	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	metrics.Read(sample)
+	if sample[0].Value.Kind() != metrics.KindUint64 {
+		return Headroom // the runtime does not say: its own rule
+	}
+	return sample[0].Value.Uint64()
+}
