@@ -1,0 +1,86 @@
+package backend
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// How long a backend that could not be connected to is avoided: at first, and at most.
+const (
+	AvoidMin = time.Second
+	AvoidMax = 10 * time.Second
+)
+
+// avoidance keeps exchanges from a backend to which no connection could be made. It is there before probes and the
+// source have noticed, and where there are no probes; a breaker counts answers, which such a backend gives none of.
+// Where all of a service's backends are avoided, none is.
+type avoidance struct {
+	// until is the time to which the backend is avoided, in Unix nanoseconds; 0 if it was reached since, and over if the
+	// time has passed and it was not.
+	until atomic.Int64
+
+	mu    sync.Mutex
+	wait  time.Duration // guarded by mu: the length of the last avoidance
+	timer *time.Timer   // guarded by mu: tells when the time has passed
+}
+
+// over is a time that has passed by any clock.
+const over = 1
+
+// Unreachable tells that no connection could be made. The backend is avoided for a second; if the first exchange after
+// that cannot connect either for two, and so on to ten.
+func (s *State) Unreachable(now time.Time) {
+	a := &s.avoid
+	if s.unreached(now) {
+		return
+	}
+	a.mu.Lock()
+	if s.unreached(now) || s.retired.Load() {
+		a.mu.Unlock()
+		return
+	}
+	a.wait = min(max(2*a.wait, AvoidMin), AvoidMax)
+	until := now.Add(a.wait).UnixNano()
+	a.until.Store(until)
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	a.timer = time.AfterFunc(a.wait, func() {
+		// The clock may have been set back since, and nobody would be told again when it reaches until.
+		a.until.CompareAndSwap(until, over)
+		s.notify()
+	})
+	a.mu.Unlock()
+	s.notify()
+}
+
+// Reached tells that a connection was made; it costs little for a backend that always is.
+func (s *State) Reached() {
+	if s.avoid.until.Load() == 0 {
+		return
+	}
+	s.stopAvoiding()
+	s.notify()
+}
+
+// Avoided reports whether the backend could not be connected to a moment ago, or is ejected as an outlier: it takes new
+// exchanges only where the service has no others.
+func (s *State) Avoided(now time.Time) bool { return s.unreached(now) || s.Ejection() != nil }
+
+func (s *State) unreached(now time.Time) bool {
+	until := s.avoid.until.Load()
+	return until != 0 && now.UnixNano() < until
+}
+
+func (s *State) stopAvoiding() {
+	a := &s.avoid
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.until.Store(0)
+	a.wait = 0
+	if a.timer != nil {
+		a.timer.Stop()
+		a.timer = nil
+	}
+}
