@@ -1,0 +1,84 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// listing is all keys below the prefix at one revision.
+type listing struct {
+	kvs     []keyValue
+	rev     int64
+	cluster uint64
+}
+
+// listTries bounds how often a listing starts over because its revision was compacted under it.
+const listTries = 5
+
+// list lists all keys. The first page decides the revision, the others are read at it.
+func (r *run) list(ctx context.Context, kv clientv3.KV) (*listing, error) {
+	for range listTries {
+		l, err := r.listOnce(ctx, kv)
+		if !errors.Is(err, rpctypes.ErrCompacted) {
+			return l, err
+		}
+	}
+	return nil, fmt.Errorf("the listing was overtaken by compaction %d times", listTries)
+}
+
+func (r *run) listOnce(ctx context.Context, kv clientv3.KV) (*listing, error) {
+	l := &listing{}
+	key, end := r.opts.keys()
+	for limit := r.pageSize; ; {
+		page, err := r.page(ctx, kv, key, end, limit, l.rev)
+		if limit > 1 && tooLarge(err) {
+			limit /= 2
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if l.rev == 0 {
+			l.rev, l.cluster = page.Header.Revision, page.Header.ClusterId
+		}
+		for _, e := range page.Kvs {
+			l.kvs = append(l.kvs, keyValue{string(e.Key), e.Value, e.CreateRevision, e.ModRevision})
+		}
+		if !page.More || len(page.Kvs) == 0 {
+			return l, nil
+		}
+		key = l.kvs[len(l.kvs)-1].key + "\x00"
+		limit = r.nextLimit(limit, page.Kvs)
+	}
+}
+
+// nextLimit is how many keys the next page is asked for. The store walks through all keys that are left for each page,
+// so that many small ones cost the square of the keys; a page of values as the last one's is to have about 4 MiB, and
+// never more than a quarter of what is taken.
+func (r *run) nextLimit(limit int64, last []*mvccpb.KeyValue) int64 {
+	const most, size = 20_000, 4 << 20
+	bytes := 1
+	for _, kv := range last {
+		bytes += len(kv.Key) + len(kv.Value) + 32
+	}
+	return max(limit, min(most, int64(min(size, r.maxMessage/4)*len(last)/bytes)))
+}
+
+func (r *run) page(ctx context.Context, kv clientv3.KV, key, end string, limit, rev int64) (*clientv3.GetResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.opts.DialTimeout)
+	defer cancel()
+	return kv.Get(ctx, key, clientv3.WithRange(end), clientv3.WithLimit(limit), clientv3.WithRev(rev))
+}
+
+// tooLarge reports whether an answer was larger than what is taken.
+func tooLarge(err error) bool {
+	return status.Code(err) == codes.ResourceExhausted && strings.Contains(err.Error(), "larger than max")
+}
