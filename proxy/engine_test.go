@@ -223,7 +223,7 @@ func TestEngineEndsSlowHeadsAndIdleConnections(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, defaultPolicy())
 	l.announce("web", []string{named(t, "ok")})
-	_, addr := startEngine(t, l, EngineOptions{HeadTimeout: 50 * time.Millisecond, IdleTimeout: 150 * time.Millisecond})
+	_, addr := startEngine(t, l, EngineOptions{HeadTimeout: 300 * time.Millisecond, IdleTimeout: time.Second})
 	_, r := dialTo(t, addr, "GET / HTTP/1.1\r\nHo")
 	if resp, _ := readAnswer(t, r); resp.StatusCode != 408 || !resp.Close {
 		t.Errorf("a slow head: status %d", resp.StatusCode)
@@ -238,14 +238,14 @@ func TestEngineEndsSlowHeadsAndIdleConnections(t *testing.T) {
 	if _, err := r.ReadByte(); err != io.EOF {
 		t.Errorf("an idle connection: %v", err)
 	}
-	if d := time.Since(started); d < 100*time.Millisecond {
+	if d := time.Since(started); d < 700*time.Millisecond {
 		t.Errorf("it ended after %v", d)
 	}
 	c.Close()
 	// One that asks again after a wait without buffers.
 	c, r = dialTo(t, addr, "GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
 	readAnswer(t, r)
-	time.Sleep(80 * time.Millisecond) // beyond the first step
+	time.Sleep(200 * time.Millisecond) // beyond the first step
 	io.WriteString(c, "GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
 	if resp, _ := readAnswer(t, r); resp.StatusCode != 200 {
 		t.Errorf("after a wait: status %d", resp.StatusCode)
@@ -645,7 +645,7 @@ func TestEngineEndsAConnectionWhoseClientEndedItWithItsFirstRequest(t *testing.T
 func TestEngineRestsAndGoesOn(t *testing.T) {
 	l := newLab(t, defaultPolicy())
 	l.announce("web", []string{named(t, "ok")})
-	_, addr := startEngine(t, l, EngineOptions{HeadTimeout: 40 * time.Millisecond, IdleTimeout: time.Minute})
+	_, addr := startEngine(t, l, EngineOptions{HeadTimeout: 200 * time.Millisecond, IdleTimeout: time.Minute})
 	var conns []*net.TCPConn
 	var readers []*bufio.Reader
 	for range 10 {

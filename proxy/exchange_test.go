@@ -273,7 +273,7 @@ func TestHalfOpenBreakerIsNotHeldByALongResponse(t *testing.T) {
 
 func TestExchangeDeadlineEndsAResponseUnderWay(t *testing.T) {
 	p := defaultPolicy()
-	p.Timeouts.Exchange = 100 * time.Millisecond
+	p.Timeouts.Exchange = time.Second
 	l := newLab(t, p)
 	l.announce("web", []string{httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "some")
@@ -313,7 +313,7 @@ func TestExchangeDeadlineEndsAClientThatDoesNotRead(t *testing.T) {
 
 func TestExchangeDeadlineDoesNotDisturbTheNextExchange(t *testing.T) {
 	p := defaultPolicy()
-	p.Timeouts.Exchange = 30 * time.Millisecond
+	p.Timeouts.Exchange = 500 * time.Millisecond
 	l := newLab(t, p)
 	l.announce("web", []string{httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/slow" {

@@ -229,11 +229,11 @@ func TestATunnelWhoseClientTakesNothingIsCut(t *testing.T) {
 }
 
 func TestATunnelThatOneSideUsesGoesOn(t *testing.T) {
-	l := newLab(t, patient(routing.Timeouts{TunnelIdle: 200 * time.Millisecond}))
+	l := newLab(t, patient(routing.Timeouts{TunnelIdle: time.Second}))
 	l.announce("web", []string{switching(t, func(c *net.TCPConn, r *bufio.Reader) {
 		for range 20 {
 			io.WriteString(c, "x")
-			time.Sleep(30 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond)
 		}
 	})})
 	_, r := l.dial(upgradeEcho)

@@ -66,7 +66,7 @@ func TestWebSocketsPass(t *testing.T) {
 	for _, scheme := range []string{"ws", "wss"} {
 		t.Run(scheme, func(t *testing.T) {
 			p := defaultPolicy()
-			p.Timeouts.Exchange = 100 * time.Millisecond // tunnels are exempt
+			p.Timeouts.Exchange = 500 * time.Millisecond // tunnels are exempt
 			l := newLab(t, p, func(_ *Options, s *httptest.Server) {
 				if scheme == "wss" {
 					s.TLS = testTLS()
@@ -75,7 +75,7 @@ func TestWebSocketsPass(t *testing.T) {
 			l.announce("web", []string{webSocketEcho(t)})
 			c := dialWebSocket(t, l)
 			started := time.Now()
-			for i := 0; i < 5 || time.Since(started) < 300*time.Millisecond; i++ {
+			for i := 0; i < 5 || time.Since(started) < 700*time.Millisecond; i++ {
 				echoOnce(t, c, strings.Repeat("x", i%1000))
 			}
 			echoOnce(t, c, strings.Repeat("x", 1<<20))

@@ -37,8 +37,8 @@ func TestInstancesInConsulAreBalancedAndCriticalOnesGetNothing(t *testing.T) {
 	}
 	start := time.Now()
 	await(t, "the critical instance gets nothing", func() bool { return lb.spread(10)["b"] == 10 })
-	if d := time.Since(start); d > time.Second {
-		t.Errorf("the critical instance got its last request after %v, want less than a second", d)
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("the critical instance got its last request after %v, want some milliseconds", d)
 	}
 }
 

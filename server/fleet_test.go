@@ -330,7 +330,7 @@ func TestABalancerAnnouncesItselfAndDrainsBeforeItsListenersClose(t *testing.T) 
 	etcd := startEtcd(t)
 	etcd.put("/lb/services/web/a", a.url())
 	lb := startBalancer(t, "{}", replica("one", etcd.url, func(c *config.Config) {
-		c.Announce.Service, c.Announce.ID, c.Announce.Drain = "edge", "lb-1", 300*time.Millisecond
+		c.Announce.Service, c.Announce.ID, c.Announce.Drain = "edge", "lb-1", 2*time.Second
 	}))
 	await(t, "it is announced", func() bool { return strings.Contains(etcd.value("/lb/services/edge/lb-1"), lb.url()) })
 	ended := make(chan error, 1)

@@ -113,11 +113,11 @@ func TestInstancesComeAndGo(t *testing.T) {
 	w := watch(t, consultest.Options{}, consul.Options{})
 	w.register(&api.AgentServiceRegistration{ID: "web-1", Address: "10.0.0.1"})
 	w.register(&api.AgentServiceRegistration{ID: "web-2"})
-	w.within(time.Second, urls("http://10.0.0.1:8080", "http://127.0.0.1:8080"))
+	w.within(5*time.Second, urls("http://10.0.0.1:8080", "http://127.0.0.1:8080"))
 	w.deregister("web-1")
-	w.within(time.Second, are("web-2"))
+	w.within(5*time.Second, are("web-2"))
 	w.deregister("web-2")
-	s := w.within(time.Second, func(s discoverytest.State) bool { return len(s.Services) == 0 })
+	s := w.within(5*time.Second, func(s discoverytest.State) bool { return len(s.Services) == 0 })
 	if len(s.Resyncs) != 1 {
 		t.Errorf("resyncs are %q, want that of the start alone", s.Resyncs)
 	}
@@ -157,16 +157,16 @@ func TestHealthDecidesWhoServes(t *testing.T) {
 			ID: id, Weights: &api.AgentWeights{Passing: 10, Warning: 3}, Check: &api.AgentServiceCheck{TTL: "10m", Status: api.HealthPassing},
 		})
 	}
-	w.within(time.Second, are("web-1*10", "web-2*10"))
+	w.within(5*time.Second, are("web-1*10", "web-2*10"))
 	ttl("web-1", api.HealthWarning)
-	w.within(time.Second, are("web-1*3", "web-2*10"))
+	w.within(5*time.Second, are("web-1*3", "web-2*10"))
 	ttl("web-1", api.HealthCritical)
-	w.within(time.Second, are("web-2*10"))
+	w.within(5*time.Second, are("web-2*10"))
 	ttl("web-2", api.HealthCritical)
-	w.within(time.Second, are())
+	w.within(5*time.Second, are())
 	ttl("web-1", api.HealthPassing)
 	ttl("web-2", api.HealthPassing)
-	w.within(time.Second, are("web-1*10", "web-2*10"))
+	w.within(5*time.Second, are("web-1*10", "web-2*10"))
 }
 
 func TestANodesHealthIsThatOfItsInstances(t *testing.T) {
@@ -174,7 +174,7 @@ func TestANodesHealthIsThatOfItsInstances(t *testing.T) {
 	w := watch(t, consultest.Options{}, consul.Options{})
 	register(t, w.client, &api.AgentService{ID: "web-1", Service: "web", Port: 80})
 	w.register(&api.AgentServiceRegistration{ID: "web-2"})
-	w.within(time.Second, are("web-1", "web-2"))
+	w.within(5*time.Second, are("web-1", "web-2"))
 	check := func(status string) {
 		t.Helper()
 		_, err := w.client.Catalog().Register(&api.CatalogRegistration{
@@ -185,9 +185,9 @@ func TestANodesHealthIsThatOfItsInstances(t *testing.T) {
 		}
 	}
 	check(api.HealthCritical)
-	w.within(time.Second, are("web-2"))
+	w.within(5*time.Second, are("web-2"))
 	check(api.HealthPassing)
-	w.within(time.Second, are("web-1", "web-2"))
+	w.within(5*time.Second, are("web-1", "web-2"))
 }
 
 func TestMaintenanceDrains(t *testing.T) {
@@ -195,38 +195,38 @@ func TestMaintenanceDrains(t *testing.T) {
 	w := watch(t, consultest.Options{}, consul.Options{})
 	w.register(&api.AgentServiceRegistration{ID: "web-1"})
 	w.register(&api.AgentServiceRegistration{ID: "web-2"})
-	w.within(time.Second, are("web-1", "web-2"))
+	w.within(5*time.Second, are("web-1", "web-2"))
 	if err := w.client.Agent().EnableServiceMaintenance("web-1", "test"); err != nil {
 		t.Fatal(err)
 	}
-	w.within(time.Second, are("web-1 drains", "web-2"))
+	w.within(5*time.Second, are("web-1 drains", "web-2"))
 	if err := w.client.Agent().DisableServiceMaintenance("web-1"); err != nil {
 		t.Fatal(err)
 	}
-	w.within(time.Second, are("web-1", "web-2"))
+	w.within(5*time.Second, are("web-1", "web-2"))
 	if err := w.client.Agent().EnableNodeMaintenance("test"); err != nil {
 		t.Fatal(err)
 	}
-	w.within(time.Second, are("web-1 drains", "web-2 drains"))
+	w.within(5*time.Second, are("web-1 drains", "web-2 drains"))
 	if err := w.client.Agent().DisableNodeMaintenance(); err != nil {
 		t.Fatal(err)
 	}
-	w.within(time.Second, are("web-1", "web-2"))
+	w.within(5*time.Second, are("web-1", "web-2"))
 }
 
 func TestChangesThatNoCheckTellsOfAreSeen(t *testing.T) {
 	t.Parallel()
 	w := watch(t, consultest.Options{}, consul.Options{})
 	w.register(&api.AgentServiceRegistration{ID: "web-1"})
-	w.within(time.Second, urls("http://127.0.0.1:8080"))
+	w.within(5*time.Second, urls("http://127.0.0.1:8080"))
 	w.register(&api.AgentServiceRegistration{ID: "web-1", Port: 9090})
-	w.within(time.Second, urls("http://127.0.0.1:9090"))
+	w.within(5*time.Second, urls("http://127.0.0.1:9090"))
 	w.register(&api.AgentServiceRegistration{ID: "web-1", Port: 9090, Address: "10.0.0.1"})
-	w.within(time.Second, urls("http://10.0.0.1:9090"))
+	w.within(5*time.Second, urls("http://10.0.0.1:9090"))
 	w.register(&api.AgentServiceRegistration{ID: "web-1", Weights: &api.AgentWeights{Passing: 7, Warning: 1}})
-	w.within(time.Second, are("web-1*7"))
+	w.within(5*time.Second, are("web-1*7"))
 	w.register(&api.AgentServiceRegistration{ID: "web-1", Meta: map[string]string{"zone": "z", "lb-scheme": "https"}})
-	s := w.within(time.Second, urls("https://127.0.0.1:8080"))
+	s := w.within(5*time.Second, urls("https://127.0.0.1:8080"))
 	if b := s.Backends("web")[0]; b.Zone != "z" {
 		t.Errorf("the zone is %q, want z", b.Zone)
 	}
@@ -236,11 +236,11 @@ func TestANodesNewAddressIsSeen(t *testing.T) {
 	t.Parallel()
 	w := watch(t, consultest.Options{}, consul.Options{})
 	register(t, w.client, &api.AgentService{ID: "web-1", Service: "web", Port: 80})
-	w.within(time.Second, urls("http://127.0.0.9:80"))
+	w.within(5*time.Second, urls("http://127.0.0.9:80"))
 	if _, err := w.client.Catalog().Register(&api.CatalogRegistration{Node: node, Address: "127.0.0.10"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	w.within(time.Second, urls("http://127.0.0.10:80"))
+	w.within(5*time.Second, urls("http://127.0.0.10:80"))
 }
 
 func TestOnlyTaggedInstancesAreTaken(t *testing.T) {
@@ -249,15 +249,15 @@ func TestOnlyTaggedInstancesAreTaken(t *testing.T) {
 	w.register(&api.AgentServiceRegistration{ID: "web-1"})
 	w.register(&api.AgentServiceRegistration{ID: "web-2", Tags: []string{"lb"}})
 	w.register(&api.AgentServiceRegistration{Name: "api"})
-	s := w.within(time.Second, are("web-2"))
+	s := w.within(5*time.Second, are("web-2"))
 	if len(s.Services) != 1 {
 		t.Errorf("services are\n%v\nwant web alone", s)
 	}
 	w.register(&api.AgentServiceRegistration{ID: "web-1", Tags: []string{"lb"}})
-	w.within(time.Second, are("web-1", "web-2"))
+	w.within(5*time.Second, are("web-1", "web-2"))
 	w.register(&api.AgentServiceRegistration{ID: "web-1"})
 	w.register(&api.AgentServiceRegistration{ID: "web-2"})
-	w.within(time.Second, func(s discoverytest.State) bool { return len(s.Services) == 0 })
+	w.within(5*time.Second, func(s discoverytest.State) bool { return len(s.Services) == 0 })
 }
 
 // refuseRed is a grammar that knows no colours.
@@ -280,7 +280,7 @@ func TestTagsAnnounceRoutesAndPolicy(t *testing.T) {
 	t.Parallel()
 	w := watch(t, consultest.Options{}, consul.Options{Decoder: refuseRed{}})
 	w.register(&api.AgentServiceRegistration{ID: "web-1", Tags: []string{"lb.host=a.example", "lb.algorithm=p2c", "lb.colour=red", "urlprefix-b.example/x strip=/x"}})
-	s := w.within(time.Second, func(s discoverytest.State) bool { return len(s.Services["web"].Routes) == 2 })
+	s := w.within(5*time.Second, func(s discoverytest.State) bool { return len(s.Services["web"].Routes) == 2 })
 	if got := string(s.Services["web"].Policy); got != `{"algorithm":"p2c"}` {
 		t.Errorf("the policy is %s", got)
 	}
@@ -288,7 +288,7 @@ func TestTagsAnnounceRoutesAndPolicy(t *testing.T) {
 		t.Errorf("problems are %+v, want one for the colour", s.Problems)
 	}
 	w.register(&api.AgentServiceRegistration{ID: "web-1", Tags: []string{"lb.host=c.example"}})
-	s = w.within(time.Second, func(s discoverytest.State) bool { return len(s.Services["web"].Routes) == 1 && len(s.Problems) == 0 })
+	s = w.within(5*time.Second, func(s discoverytest.State) bool { return len(s.Services["web"].Routes) == 1 && len(s.Problems) == 0 })
 	if svc := s.Services["web"]; svc.Policy != nil || svc.Routes[0].Host != "c.example" {
 		t.Errorf("after the change it is %+v", svc)
 	}
@@ -324,7 +324,7 @@ func TestGarbageCostsItselfAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.within(time.Second, func(s discoverytest.State) bool { return len(s.Problems) == 7 })
+	w.within(5*time.Second, func(s discoverytest.State) bool { return len(s.Problems) == 7 })
 }
 
 func TestTheTokenDecides(t *testing.T) {
@@ -335,7 +335,7 @@ func TestTheTokenDecides(t *testing.T) {
 	w := attach(t, agent, consul.Options{Token: agent.Token})
 	w.rec.AwaitInStep(w.ctx)
 	w.register(&api.AgentServiceRegistration{ID: "web-1"})
-	w.within(time.Second, are("web-1"))
+	w.within(5*time.Second, are("web-1"))
 
 	for name, token := range map[string]string{"wrong": wrong, "none": ""} {
 		s := attach(t, agent, consul.Options{Token: token}).rec.Await(w.ctx, failing)
@@ -406,5 +406,5 @@ func TestATokenForSomeServicesSeesThoseComeAndGo(t *testing.T) {
 		t.Errorf("services are\n%v\nwant web and web2", s)
 	}
 	w.deregister("web-1")
-	w.within(time.Second, both(are(), areOf("web2", "web2")))
+	w.within(5*time.Second, both(are(), areOf("web2", "web2")))
 }

@@ -29,7 +29,7 @@ func TestAKilledAgentChangesNothingUntilItIsBack(t *testing.T) {
 	w := watch(t, consultest.Options{}, consul.Options{})
 	w.register(&api.AgentServiceRegistration{ID: "web-1"})
 	w.register(&api.AgentServiceRegistration{Name: "old"})
-	w.within(time.Second, both(are("web-1"), areOf("old", "old")))
+	w.within(5*time.Second, both(are("web-1"), areOf("old", "old")))
 	w.agent.Stop()
 	s := w.within(5*time.Second, failing)
 	if !are("web-1")(s) || !areOf("old", "old")(s) {
@@ -45,7 +45,7 @@ func TestAKilledAgentChangesNothingUntilItIsBack(t *testing.T) {
 		t.Errorf("the agent knows nothing of old any more:\n%v", s)
 	}
 	w.register(&api.AgentServiceRegistration{ID: "web-3"})
-	w.within(time.Second, are("web-2", "web-3"))
+	w.within(5*time.Second, are("web-2", "web-3"))
 }
 
 func TestAnAgentThatIsNotThereYetIsAwaited(t *testing.T) {
@@ -65,7 +65,7 @@ func TestAFrozenAgentIsNoticedAndFollowedAtOnceWhenThawed(t *testing.T) {
 	t.Parallel()
 	w := watch(t, consultest.Options{}, consul.Options{Liveness: 4 * time.Second})
 	w.register(&api.AgentServiceRegistration{ID: "web-1"})
-	w.within(time.Second, are("web-1"))
+	w.within(5*time.Second, are("web-1"))
 	w.agent.Freeze()
 	s := w.within(8*time.Second, failing)
 	if !are("web-1")(s) || !strings.Contains(s.Err.Error(), "no answer") {
@@ -85,7 +85,7 @@ func TestALinkThatHangsIsTornDown(t *testing.T) {
 	w.register(&api.AgentServiceRegistration{ID: "web-1"})
 	w.rec.Await(w.ctx, both(inStep, are("web-1")))
 	proxy.Freeze()
-	w.within(4*time.Second, failing)
+	w.within(10*time.Second, failing)
 	w.register(&api.AgentServiceRegistration{ID: "web-2"})
 	if err := proxy.Heal(); err != nil {
 		t.Fatal(err)
@@ -239,7 +239,7 @@ func TestAServiceThatCannotBeReadStaysAndCostsNoOther(t *testing.T) {
 	}, nil)
 	w.register(&api.AgentServiceRegistration{ID: "web-2"})
 	w.register(&api.AgentServiceRegistration{ID: "api", Name: "api", Weights: &api.AgentWeights{Passing: 5, Warning: 1}})
-	s := w.within(time.Second, both(stale(discovery.CodeQueryFailed), areOf("api", "api*5")))
+	s := w.within(5*time.Second, both(stale(discovery.CodeQueryFailed), areOf("api", "api*5")))
 	if !are("web-1")(s) || len(s.Services["api"].Stale) != 0 || !strings.Contains(s.Services["web"].Stale[0].Detail, "out of luck") {
 		t.Errorf("web must stay and alone be marked with the reason:\n%v", s)
 	}
@@ -337,7 +337,7 @@ func TestRepliesThatDoNotWaitMakeNoBusyLoop(t *testing.T) {
 		t.Errorf("%d requests in 2 s, want the loop slowed down", n)
 	}
 	w.register(&api.AgentServiceRegistration{ID: "web-3"})
-	w.within(3*time.Second, are("web-1", "web-2", "web-3"))
+	w.within(8*time.Second, are("web-1", "web-2", "web-3"))
 }
 
 func TestWhatIsNoConsulIsSaidToBeNone(t *testing.T) {
