@@ -150,6 +150,54 @@ func TestBackendProcess(t *testing.T) {
 	t.Fatal(http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "process") })))
 }
 
+// backendProcess is a backend in a process of its own, which ends with the test.
+type backendProcess struct {
+	addr string
+	cmd  *exec.Cmd
+}
+
+func startBackendProcess(t testing.TB) *backendProcess {
+	t.Helper()
+	p := &backendProcess{cmd: exec.Command(os.Args[0], "-test.run=^TestBackendProcess$", "-test.v")}
+	p.cmd.Env = append(os.Environ(), "LB_TEST_BACKEND=1")
+	in, err := p.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = p.cmd.Wait()
+	})
+	for text := ""; p.addr == ""; {
+		var b [256]byte
+		n, err := out.Read(b[:])
+		if err != nil {
+			t.Fatalf("the backend's process: %v: %s", err, text)
+		}
+		text += string(b[:n])
+		if _, rest, ok := strings.Cut(text, "at "); ok && strings.Contains(rest, "\n") {
+			p.addr, _, _ = strings.Cut(rest, "\n")
+		}
+	}
+	return p
+}
+
+// kill ends the process at once (SIGKILL) and returns when it is gone.
+func (p *backendProcess) kill(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = p.cmd.Wait()
+}
+
 func TestABackendProcessThatIsKilledUnderLoadCostsNoGET(t *testing.T) {
 	steady := startBackend(t, "steady")
 	etcd := startEtcd(t)
@@ -158,40 +206,12 @@ func TestABackendProcessThatIsKilledUnderLoadCostsNoGET(t *testing.T) {
 	lb.ready()
 	l := startLoad(lb, 8, lb.url()+"/")
 	for i := range 3 {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestBackendProcess$", "-test.v")
-		cmd.Env = append(os.Environ(), "LB_TEST_BACKEND=1")
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		addr := ""
-		for text := ""; addr == ""; {
-			var b [256]byte
-			n, err := out.Read(b[:])
-			if err != nil {
-				t.Fatalf("the backend's process: %v: %s", err, text)
-			}
-			text += string(b[:n])
-			if _, rest, ok := strings.Cut(text, "at "); ok && strings.Contains(rest, "\n") {
-				addr, _, _ = strings.Cut(rest, "\n")
-			}
-		}
+		p := startBackendProcess(t)
 		key := fmt.Sprintf("/lb/services/web/process%d", i)
-		etcd.put(key, addr)
+		etcd.put(key, p.addr)
 		await(t, "the process answers", func() bool { return lb.spread(4)["process"] > 0 })
 		l.more(t, 200)
-		if err := cmd.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		_ = cmd.Wait()
-		_ = in.Close()
+		p.kill(t)
 		l.more(t, 200) // its address is announced still, and refuses
 		etcd.delete(key)
 	}
