@@ -4,6 +4,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/vietddude/load-balancer/internal/steady"
 )
 
 // How long a backend that could not be connected to is avoided: at first, and at most.
@@ -16,17 +18,13 @@ const (
 // source have noticed, and where there are no probes; a breaker counts answers, which such a backend gives none of.
 // Where all of a service's backends are avoided, none is.
 type avoidance struct {
-	// until is the time to which the backend is avoided, in Unix nanoseconds; 0 if it was reached since, and over if the
-	// time has passed and it was not.
+	// until is the time to which the backend is avoided, as [steady.Nanos] has it; 0 if it was reached since.
 	until atomic.Int64
 
 	mu    sync.Mutex
 	wait  time.Duration // guarded by mu: the length of the last avoidance
 	timer *time.Timer   // guarded by mu: tells when the time has passed
 }
-
-// over is a time that has passed by any clock.
-const over = 1
 
 // Unreachable tells that no connection could be made. The backend is avoided for a second; if the first exchange after
 // that cannot connect either for two, and so on to ten.
@@ -41,16 +39,11 @@ func (s *State) Unreachable(now time.Time) {
 		return
 	}
 	a.wait = min(max(2*a.wait, AvoidMin), AvoidMax)
-	until := now.Add(a.wait).UnixNano()
-	a.until.Store(until)
+	a.until.Store(steady.Nanos(now.Add(a.wait)))
 	if a.timer != nil {
 		a.timer.Stop()
 	}
-	a.timer = time.AfterFunc(a.wait, func() {
-		// The clock may have been set back since, and nobody would be told again when it reaches until.
-		a.until.CompareAndSwap(until, over)
-		s.notify()
-	})
+	a.timer = time.AfterFunc(a.wait, s.notify)
 	a.mu.Unlock()
 	s.notify()
 }
@@ -70,7 +63,7 @@ func (s *State) Avoided(now time.Time) bool { return s.unreached(now) || s.Eject
 
 func (s *State) unreached(now time.Time) bool {
 	until := s.avoid.until.Load()
-	return until != 0 && now.UnixNano() < until
+	return until != 0 && steady.Nanos(now) < until
 }
 
 func (s *State) stopAvoiding() {

@@ -65,17 +65,3 @@ func TestARetiredBackendLeavesNoTimer(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
-
-func TestAClockThatWasSetBackDoesNotLengthenAvoidance(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var avoided atomic.Bool
-		s := New(Key{"web", "a", "http://127.0.0.1:1"}, breaker.Options{}, func(s *State) { avoided.Store(s.Avoided(time.Now())) })
-		defer s.Retire()
-		s.Unreachable(time.Now().Add(time.Hour)) // the clock, which is set back afterwards
-		time.Sleep(AvoidMin)
-		synctest.Wait()
-		if avoided.Load() {
-			t.Error("still avoided when told of the end, and nobody is told again")
-		}
-	})
-}

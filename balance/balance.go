@@ -58,7 +58,7 @@ const Whole = 1 << 16
 type Query struct {
 	// Key is what Maglev and Ring choose by: a [Hash] of what requests that belong together have in common.
 	Key uint64
-	// Now is the time in Unix milliseconds, which P2C, EWMA and LeastTime read latencies at.
+	// Now is the time in milliseconds by a clock that nobody sets, which P2C, EWMA and LeastTime read latencies at.
 	Now int64
 	// Skip passes over so many of the candidates that Maglev and Ring would choose for the key, so that another attempt
 	// of the same exchange comes to the next.

@@ -473,7 +473,7 @@ func BenchmarkPick(b *testing.B) {
 					b.ReportAllocs()
 					b.ResetTimer()
 					b.RunParallel(func(pb *testing.PB) {
-						q := Query{Now: t0.Add(time.Second).UnixMilli()}
+						q := Query{Now: after(time.Second)}
 						for pb.Next() {
 							q.Key += 0x9E3779B97F4A7C15
 							p.Pick(q)

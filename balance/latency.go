@@ -27,9 +27,9 @@ const HalfLife = (1 << halfLifeBits) * time.Millisecond
 
 const halfLifeBits = 12
 
-// Observe takes an answer, which came at that time after that long.
-func (l *Latency) Observe(now time.Time, took time.Duration) {
-	ms := uint32(now.UnixMilli())
+// Observe takes an answer, which came at a time, as [Query].Now has it, after that long.
+func (l *Latency) Observe(now int64, took time.Duration) {
+	ms := uint32(now)
 	sample := nanos(took)
 	raise(&l.peak, ms, sample)
 	follow(&l.mean, ms, sample)
@@ -37,8 +37,8 @@ func (l *Latency) Observe(now time.Time, took time.Duration) {
 
 // Failed takes an attempt that failed. It may have a backend look slower, never faster: one that fails at once does not
 // draw more requests by it.
-func (l *Latency) Failed(now time.Time, took time.Duration) {
-	ms := uint32(now.UnixMilli())
+func (l *Latency) Failed(now int64, took time.Duration) {
+	ms := uint32(now)
 	for _, word := range [...]*atomic.Uint64{&l.peak, &l.mean} {
 		if old := word.Load(); nanos(took) > at(old, ms) {
 			word.CompareAndSwap(old, pack(nanos(took), ms))
@@ -46,10 +46,10 @@ func (l *Latency) Failed(now time.Time, took time.Duration) {
 	}
 }
 
-// Peak is the peak at a time in Unix milliseconds, 0 if nothing is known or what was is long over.
+// Peak is the peak at a time as [Query].Now has it, 0 if nothing is known or what was is long over.
 func (l *Latency) Peak(now int64) time.Duration { return time.Duration(at(l.peak.Load(), uint32(now))) }
 
-// Mean is the mean at a time in Unix milliseconds, 0 if nothing is known or what was is long over.
+// Mean is the mean at a time as [Query].Now has it, 0 if nothing is known or what was is long over.
 func (l *Latency) Mean(now int64) time.Duration { return time.Duration(at(l.mean.Load(), uint32(now))) }
 
 func nanos(d time.Duration) float32 { return float32(max(d, 1)) }
@@ -70,8 +70,7 @@ func at(word uint64, ms uint32) float32 {
 	return math.Float32frombits(bits - age<<(23-halfLifeBits))
 }
 
-// age is the time since an average's last change; none if that is in the future, as it looks when two observe at once or
-// a clock was set back.
+// age is the time since an average's last change; none if that is in the future, as it looks when two observe at once.
 func age(word uint64, ms uint32) uint32 {
 	if d := ms - uint32(word); d < 1<<31 {
 		return d
@@ -106,7 +105,5 @@ func follow(word *atomic.Uint64, ms uint32, sample float32) {
 	case since > 0:
 		keep := was / math.Float32frombits(uint32(old>>32))
 		word.CompareAndSwap(old, pack(was+sample*(1-keep), ms))
-	case uint32(old) != ms: // the clock was set back
-		word.CompareAndSwap(old, pack(was, ms))
 	}
 }

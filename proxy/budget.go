@@ -3,6 +3,8 @@ package proxy
 import (
 	"sync/atomic"
 	"time"
+
+	"github.com/vietddude/load-balancer/internal/steady"
 )
 
 const (
@@ -39,7 +41,7 @@ func (b *budget) exchange(now time.Time) { b.add(now, 1, 0) }
 
 // retry asks for a retry, and counts it if it is allowed.
 func (b *budget) retry(now time.Time, share float64) bool {
-	current := uint64(now.Unix())
+	current := uint64(steady.Seconds(now))
 	var exchanges, retries uint64
 	for i := range uint64(budgetSeconds) {
 		s, e, r := unpack(b.cells[(current-i)%16].Load())
@@ -55,7 +57,7 @@ func (b *budget) retry(now time.Time, share float64) bool {
 }
 
 func (b *budget) add(now time.Time, exchanges, retries uint64) {
-	second := uint64(now.Unix())
+	second := uint64(steady.Seconds(now))
 	cell := &b.cells[second%16]
 	second &= secondMask
 	for {

@@ -9,6 +9,7 @@ import (
 	"github.com/vietddude/load-balancer/backend"
 	"github.com/vietddude/load-balancer/balance"
 	"github.com/vietddude/load-balancer/breaker"
+	"github.com/vietddude/load-balancer/internal/steady"
 	"github.com/vietddude/load-balancer/routing"
 )
 
@@ -32,7 +33,7 @@ func (x *exchange) choose(now time.Time) (*routing.Backend, breaker.Permit) {
 		}
 	}
 	n := len(set.Backends)
-	q := balance.Query{Key: x.key, Now: now.UnixMilli(), Skip: x.attempts}
+	q := balance.Query{Key: x.key, Now: steady.Millis(now), Skip: x.attempts}
 	for range min(n, 3) {
 		b := set.Pick(q)
 		q.Skip++

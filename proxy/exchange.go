@@ -11,6 +11,7 @@ import (
 	"github.com/vietddude/load-balancer/affinity"
 	"github.com/vietddude/load-balancer/backend"
 	"github.com/vietddude/load-balancer/breaker"
+	"github.com/vietddude/load-balancer/internal/steady"
 	"github.com/vietddude/load-balancer/routing"
 )
 
@@ -218,9 +219,9 @@ func (x *exchange) try(b *routing.Backend, permit breaker.Permit, now time.Time,
 	s.Stats.Observe(a.observed(), head.Sub(now))
 	switch outcome {
 	case breaker.Success:
-		s.Latency.Observe(head, head.Sub(now))
+		s.Latency.Observe(steady.Millis(head), head.Sub(now))
 	case breaker.Failure:
-		s.Latency.Failed(head, head.Sub(now))
+		s.Latency.Failed(steady.Millis(head), head.Sub(now))
 	}
 	if a.kind != fine {
 		x.p.strike(a.kind)

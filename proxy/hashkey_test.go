@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vietddude/load-balancer/balance"
+	"github.com/vietddude/load-balancer/internal/steady"
 	"github.com/vietddude/load-balancer/proxy/http1"
 	"github.com/vietddude/load-balancer/routing"
 )
@@ -200,7 +201,7 @@ func TestAnswersAndFailuresAreToldToTheLatency(t *testing.T) {
 		l.get("/")
 	}
 	bs := l.service("web").Backends
-	now := time.Now().UnixMilli()
+	now := steady.Millis(time.Now())
 	if bs[0].State.Latency.Peak(now) == 0 {
 		t.Error("the backend's answers are not known")
 	}

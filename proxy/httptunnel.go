@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/vietddude/load-balancer/internal/steady"
 )
 
 // tunnel answers 101 and carries bytes both ways until both sides have ended, or one has failed. A side that only ends
@@ -53,7 +55,7 @@ type tunnel struct {
 	in, out int64 // bytes from the client and to it; each written by the goroutine of its direction
 
 	idle    time.Duration // how long neither side may send anything; 0 for ever
-	last    atomic.Int64  // when one did, in Unix nanoseconds; up to an eighth of idle later
+	last    atomic.Int64  // when one did, as steady.Nanos has it; up to an eighth of idle later
 	expired atomic.Bool
 }
 
@@ -76,7 +78,7 @@ func (t *tunnel) cut() {
 
 // run carries bytes both ways, beginning with what was read of each side already, until both have ended.
 func (t *tunnel) run(fromClient, fromBackend []byte) {
-	t.last.Store(time.Now().UnixNano())
+	t.last.Store(steady.Nanos(time.Now()))
 	if t.idle > 0 {
 		defer t.watch()()
 	}
@@ -98,7 +100,7 @@ func (t *tunnel) watch() (end func()) {
 		defer mu.Unlock()
 		switch {
 		case timer == nil:
-		case time.Since(time.Unix(0, t.last.Load())) >= t.idle:
+		case steady.Nanos(time.Now())-t.last.Load() >= int64(t.idle):
 			t.expired.Store(true)
 			t.cut()
 		default:
@@ -142,7 +144,7 @@ type marking struct {
 
 func (m marking) Read(p []byte) (int, error) {
 	n, err := m.Reader.Read(p)
-	m.last.Store(time.Now().UnixNano())
+	m.last.Store(steady.Nanos(time.Now()))
 	return n, err
 }
 
@@ -158,7 +160,7 @@ func (t *tunnel) carry(dst io.Writer, src io.Reader, early []byte) (n int64) {
 		t.look(src)
 		m, err = copyThrough(dst, src)
 		if n += m; m > 0 {
-			t.last.Store(time.Now().UnixNano())
+			t.last.Store(steady.Nanos(time.Now()))
 		}
 		goesOn = t.idle > 0 && isTimeout(err) && !t.expired.Load()
 	}

@@ -102,9 +102,11 @@ func (s *source) stateLocked() SourceState {
 // that is out of step, until that source is in step itself; what it does not name then is gone. Sources that are not
 // configured are passed over.
 func (c *Catalog) Restore(st State) {
+	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, from := range st.Sources {
+		from.Synced = steadied(from.Synced, now)
 		if s := c.sources[from.Name]; s != nil && from.Name != c.settings.Own {
 			c.restoreSource(s, from)
 		}
@@ -112,7 +114,20 @@ func (c *Catalog) Restore(st State) {
 	for _, o := range st.Overrides {
 		c.setOverrideLocked(o.Service, o.ID, o.Override)
 	}
-	c.restorePast(st.Past)
+	for _, p := range st.Past {
+		p.Since = steadied(p.Since, now)
+		c.restorePast(p)
+	}
+	slices.SortStableFunc(c.memory.vanished, func(a, b vanished) int { return a.at.Compare(b.at) })
+}
+
+// steadied is a time of another process as it lies before now, and no later, by a clock that is not set from here on. The
+// zero time stays.
+func steadied(t, now time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return now.Add(-max(now.Sub(t), 0))
 }
 
 // restoreSource is Restore for one source. The lock is held.
@@ -133,19 +148,16 @@ func (c *Catalog) restoreSource(s *source, from SourceState) {
 	c.touch(time.Time{}).synced = true
 }
 
-// restorePast has services remembered. The lock is held, and Run has not begun.
-func (c *Catalog) restorePast(past []PastService) {
-	for _, p := range past {
-		r := &remembered{texts: p.Policies, vanished: p.Since}
-		for _, pr := range p.Routes {
-			r.routes = append(r.routes, announced{route: pr.Route, source: pr.Source, owner: p.Name, rank: rankPast})
-		}
-		c.memory.services[p.Name] = r
-		c.memory.vanished = append(c.memory.vanished, vanished{p.Name, p.Since})
-		c.past[p.Name] = p
-		c.touchService(p.Name, time.Time{})
+// restorePast has a service remembered. The lock is held, and Run has not begun.
+func (c *Catalog) restorePast(p PastService) {
+	r := &remembered{texts: p.Policies, vanished: p.Since}
+	for _, pr := range p.Routes {
+		r.routes = append(r.routes, announced{route: pr.Route, source: pr.Source, owner: p.Name, rank: rankPast})
 	}
-	slices.SortStableFunc(c.memory.vanished, func(a, b vanished) int { return a.at.Compare(b.at) })
+	c.memory.services[p.Name] = r
+	c.memory.vanished = append(c.memory.vanished, vanished{p.Name, p.Since})
+	c.past[p.Name] = p
+	c.touchService(p.Name, time.Time{})
 }
 
 // pastOf is a service of the memory as it is to be kept.

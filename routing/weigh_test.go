@@ -9,6 +9,7 @@ import (
 	"github.com/vietddude/load-balancer/backend"
 	"github.com/vietddude/load-balancer/balance"
 	"github.com/vietddude/load-balancer/breaker"
+	"github.com/vietddude/load-balancer/internal/steady"
 )
 
 // withPolicy is the table of one service s under a policy, after another table.
@@ -55,7 +56,7 @@ func TestABackendThatComesBackGetsMoreStepByStep(t *testing.T) {
 				policy.Algorithm = a
 				s := withPolicy(&Table{}, policy, "a", "b").Service("s")
 				for _, b := range s.Backends {
-					b.State.Latency.Observe(time.Now(), time.Millisecond)
+					b.State.Latency.Observe(steady.Millis(time.Now()), time.Millisecond)
 				}
 				synctest.Wait()
 				time.Sleep(time.Minute)
@@ -91,7 +92,7 @@ func fill(s *Service, n int) map[string]int {
 	got := map[string]int{}
 	var busy []*Backend
 	for k := range n {
-		b := s.Runtime.Ready().Pick(balance.Query{Key: balance.HashNumber(uint64(k)), Now: time.Now().UnixMilli()})
+		b := s.Runtime.Ready().Pick(balance.Query{Key: balance.HashNumber(uint64(k)), Now: steady.Millis(time.Now())})
 		b.State.Begin()
 		busy = append(busy, b)
 		got[b.ID]++

@@ -168,7 +168,7 @@ func simulate(sc scenario) (*result, error) {
 		s.inFlight.Add(-1)
 		total.Add(-1)
 		took := e.at - e.began
-		s.latency.Observe(now, time.Duration(took*1e9))
+		s.latency.Observe(now.UnixMilli(), time.Duration(took*1e9))
 		if e.began >= sc.warm.Seconds() {
 			r.latencies = append(r.latencies, took)
 		}

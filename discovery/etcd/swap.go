@@ -111,6 +111,9 @@ func (s *Store) Leases() *Leases { return &Leases{store: s, byEnd: map[int64]*sh
 // For returns the lease of one more key, which is to last until then.
 func (l *Leases) For(ctx context.Context, until, now time.Time) (int64, error) {
 	ttl := until.Sub(now)
+	// From here on both by the wall clock as it stands now, which may have been set since until was made.
+	now = now.Round(0)
+	until = now.Add(ttl)
 	slice := min(max((ttl/leaseSlices).Truncate(time.Second), leastSlice), mostSlice)
 	end := until.Truncate(slice).Add(slice)
 	if g := l.byEnd[end.Unix()]; g != nil && g.keys < maxPerLease {
