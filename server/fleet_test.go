@@ -132,6 +132,21 @@ func TestAChangeWhileEtcdIsAwayIsInForceAndWrittenLater(t *testing.T) {
 	lb.serves("web", "b")
 }
 
+func TestAChangeThatCouldNotBeWrittenIsToldAtTheEnd(t *testing.T) {
+	a, b := startBackend(t, "a"), startBackend(t, "b")
+	etcd := startEtcd(t)
+	etcd.put("/lb/services/web/a", a.url())
+	etcd.put("/lb/services/web/b", b.url())
+	lb := startBalancer(t, "{}", replica("one", etcd.url))
+	lb.serves("web", "a", "b")
+	etcd.net.Cut()
+	lb.steer("PATCH", "/api/v1/services/web/backends/a", `{"draining": true}`, 202)
+	_ = lb.stop() // what it says of the lost store is not looked at here
+	if log := lb.logs.String(); !strings.Contains(log, "was never written") || !strings.Contains(log, "etcd at ") {
+		t.Errorf("the log does not tell what is lost:\n%s", log)
+	}
+}
+
 func TestAnOverrideThatMakesNoSenseCostsItselfAlone(t *testing.T) {
 	a, b := startBackend(t, "a"), startBackend(t, "b")
 	etcd := startEtcd(t)

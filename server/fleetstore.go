@@ -121,7 +121,7 @@ func (f *fleetStore) follow(ctx context.Context, changed func(map[string][]byte)
 		return
 	}
 	_ = f.etcd.Follow(ctx, fleetKeys, etcd.Mirror{
-		Changed: func(all map[string]etcd.KeyValue, _ []string) {
+		Changed: func(all map[string]etcd.KeyValue, _ []string, _ int64) {
 			entries := make(map[string][]byte, len(all))
 			for key, kv := range all {
 				entries[strings.TrimPrefix(key, fleetKeys)] = kv.Value

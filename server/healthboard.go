@@ -188,7 +188,7 @@ func (b *healthBoard) setSynced(synced bool) bool {
 }
 
 // changed takes what was written. An entry that cannot be read is as good as none.
-func (b *healthBoard) changed(all map[string]etcd.KeyValue, changed []string) {
+func (b *healthBoard) changed(all map[string]etcd.KeyValue, changed []string, _ int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.synced = true

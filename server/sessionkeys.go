@@ -113,7 +113,7 @@ func (k *keyring) run(ctx context.Context) {
 	})
 	wg.Go(func() {
 		_ = k.store.Follow(ctx, keyringFolder, etcd.Mirror{
-			Changed: func(all map[string]etcd.KeyValue, _ []string) {
+			Changed: func(all map[string]etcd.KeyValue, _ []string, _ int64) {
 				k.mu.Lock()
 				k.heard = true
 				k.mu.Unlock()

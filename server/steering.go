@@ -19,6 +19,8 @@ const (
 	overrideKeys = "overrides/"
 	// steerWithin bounds how long an operator waits for a change to be kept; it is in force before.
 	steerWithin = 2 * time.Second
+	// flushWithin bounds the writing of what is left at the end.
+	flushWithin = time.Second
 )
 
 // steering keeps an operator's changes in etcd, under overrides/<service>/<id>, and follows what other replicas keep
@@ -141,6 +143,23 @@ func (s *steering) run(ctx context.Context) {
 	})
 	wg.Go(func() { s.flush(ctx) })
 	wg.Wait()
+	s.flushLast(context.WithoutCancel(ctx))
+}
+
+// flushLast gives what is still to be written a last chance, and tells what is lost with the process.
+func (s *steering) flushLast(ctx context.Context) {
+	if s.unwritten() == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, flushWithin)
+	defer cancel()
+	s.flushOnce(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for b := range s.pending {
+		s.log.Error("an operator's change was never written, and ends with this balancer; make it anew",
+			"service", b.service, "backend", b.id, "store", s.store.String(), "override", string(encodeOverride(s.catalog.Override(b.service, b.id))))
+	}
 }
 
 // flush writes what is pending, with waits while that fails.
@@ -180,8 +199,8 @@ func (s *steering) flushOnce(ctx context.Context) int {
 	return left
 }
 
-// heard takes what changed in the store.
-func (s *steering) heard(all map[string]etcd.KeyValue, changed []string) {
+// heard takes what changed in the store, up to a revision. What was written here since is still to be heard of.
+func (s *steering) heard(all map[string]etcd.KeyValue, changed []string, rev int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.listed {
@@ -192,7 +211,7 @@ func (s *steering) heard(all map[string]etcd.KeyValue, changed []string) {
 		kv, there := all[key]
 		service, id, _ := strings.Cut(strings.TrimPrefix(key, overrideKeys), "/")
 		b := steered{service, id}
-		if _, ours := s.pending[b]; ours || there && kv.Rev < s.written[b] {
+		if _, ours := s.pending[b]; ours || rev < s.written[b] {
 			continue
 		}
 		var o routing.Override

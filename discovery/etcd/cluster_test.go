@@ -288,7 +288,7 @@ func TestABackupThatIsRestoredIsFollowedThoughItsRevisionsGoBackwards(t *testing
 			}
 		}
 		_ = mirror.Follow(t.Context(), "services/", Mirror{
-			Changed: func(map[string]KeyValue, []string) { told(listed) },
+			Changed: func(map[string]KeyValue, []string, int64) { told(listed) },
 			Anew:    func() { told(anew) },
 		})
 	}()

@@ -13,9 +13,10 @@ import (
 // Mirror is told what stands below a prefix. It is called from one goroutine at a time.
 type Mirror struct {
 	// Changed takes all keys that there are, and the names of those that were written or removed since the last call;
-	// at first, and after whatever history was lost, these are all. It does not change the map, which is valid until it
+	// at first, and after whatever history was lost, these are all. The revision is the store's at which they stand so: a
+	// key that was written later, and is missing, was not removed. It does not change the map, which is valid until it
 	// returns.
-	Changed func(all map[string]KeyValue, changed []string)
+	Changed func(all map[string]KeyValue, changed []string, rev int64)
 	// Anew says, before Changed, that the store is another one or has lost what it had, so that its revisions do not compare
 	// with those before. Nil tells nobody.
 	Anew func()
@@ -43,7 +44,10 @@ type mirror struct {
 	base    string
 	keys    map[string]KeyValue
 	changed map[string]bool
+	rev     int64 // the store's, of what is there now
 }
+
+func (m *mirror) revise(rev int64) { m.rev = rev }
 
 func (m *mirror) put(kv keyValue) {
 	key := strings.TrimPrefix(kv.key, m.base)
@@ -78,7 +82,7 @@ func (m *mirror) flush(discovery.Sink, time.Time) {
 func (m *mirror) tell() {
 	changed := slices.Sorted(maps.Keys(m.changed))
 	clear(m.changed)
-	m.m.Changed(m.keys, changed)
+	m.m.Changed(m.keys, changed, m.rev)
 }
 
 // mirrorSink hands on what a run says beside the keys.

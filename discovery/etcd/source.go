@@ -66,6 +66,9 @@ type content interface {
 	flush(to discovery.Sink, seen time.Time)
 }
 
+// revised is a [content] that is told the revision of what it is about to announce.
+type revised interface{ revise(rev int64) }
+
 // run is one Run: what it knows from session to session.
 type run struct {
 	*Source
@@ -117,10 +120,17 @@ func (r *run) resync(l *listing) {
 	now := time.Now()
 	r.core.replace(l.kvs)
 	l.kvs = nil
+	r.revise(l.rev)
 	r.sink.Resync(r.reason)
 	r.core.announce(r.sink, now)
 	r.sink.Synced()
 	r.inStep, r.told = now, nil
+}
+
+func (r *run) revise(rev int64) {
+	if c, ok := r.core.(revised); ok {
+		c.revise(rev)
+	}
 }
 
 // ended takes the end of a session and reports whether the next may follow at once. A session that was in step for long

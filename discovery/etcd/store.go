@@ -20,9 +20,21 @@ type Store struct {
 	opts Options
 	run  run // for its words about errors
 
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	dials  sync.WaitGroup
+
 	mu     sync.Mutex
 	client *clientv3.Client // nil before the first use
+	dial   *dial            // the try under way; nil without one
 	closed bool
+}
+
+// dial is a try to connect, whose outcome is for all who wait for it.
+type dial struct {
+	done   chan struct{} // closed when what follows is there
+	client *clientv3.Client
+	err    error
 }
 
 // KeyValue is a key below the store's prefix, without it, and its value.
@@ -39,7 +51,9 @@ func NewStore(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{opts: src.opts, run: run{Source: src}}, nil
+	s := &Store{opts: src.opts, run: run{Source: src}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
 }
 
 // Options are the options with their defaults filled in.
@@ -50,16 +64,18 @@ func (s *Store) String() string {
 	return "etcd at " + strings.Join(s.opts.Endpoints, ",") + " under " + strings.TrimSuffix(s.opts.Prefix, "/")
 }
 
-// Close ends the connection. It may be called again.
+// Close ends the connection, and a try to make one. It may be called again.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	if s.client == nil {
+	client := s.client
+	s.closed, s.client = true, nil
+	s.mu.Unlock()
+	s.cancel()
+	s.dials.Wait()
+	if client == nil {
 		return nil
 	}
-	err := s.client.Close()
-	s.client = nil
+	err := client.Close()
 	if errors.Is(err, context.Canceled) {
 		return nil // what closing a connection in use says
 	}
@@ -69,17 +85,36 @@ func (s *Store) Close() error {
 // errClosed is what a store answers after Close.
 var errClosed = errors.New("the connection to the store has been closed")
 
-// conn is the connection. A store that asks for a login and cannot be reached has none, and is asked again next time.
-func (s *Store) conn() (*clientv3.Client, error) {
+// conn is the connection. A store that asks for a login and cannot be reached has none, and is asked again next time; who
+// comes while it is asked waits for the same answer, no longer than the context lasts.
+func (s *Store) conn(ctx context.Context) (*clientv3.Client, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.closed:
-		return nil, errClosed
-	case s.client != nil:
+	if s.closed || s.client != nil {
+		defer s.mu.Unlock()
+		if s.closed {
+			return nil, errClosed
+		}
 		return s.client, nil
 	}
+	d := s.dial
+	if d == nil {
+		d = &dial{done: make(chan struct{})}
+		s.dial = d
+		s.dials.Go(func() { s.connect(d) })
+	}
+	s.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.client, d.err
+	case <-ctx.Done():
+		return nil, s.explain(ctx.Err(), rightWrite)
+	}
+}
+
+// connect makes the connection.
+func (s *Store) connect(d *dial) {
 	client, err := clientv3.New(clientv3.Config{
+		Context:         s.ctx,
 		Endpoints:       s.opts.Endpoints,
 		Username:        s.opts.Username,
 		Password:        s.opts.Password,
@@ -93,16 +128,26 @@ func (s *Store) conn() (*clientv3.Client, error) {
 			MinConnectTimeout: s.opts.DialTimeout,
 		})},
 	})
-	if err != nil {
-		return nil, s.explain(err, "read and write")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		if err == nil {
+			client.Close()
+		}
+		d.err = errClosed
+	case err != nil:
+		d.err = s.explain(err, "read and write")
+	default:
+		s.client, d.client = client, client
 	}
-	s.client = client
-	return client, nil
+	s.dial = nil
+	close(d.done)
 }
 
 // do makes one request within the bound. The right is what the user needs for it.
 func (s *Store) do(ctx context.Context, right string, request func(context.Context, *clientv3.Client) error) error {
-	client, err := s.conn()
+	client, err := s.conn(ctx)
 	if err != nil {
 		return err
 	}

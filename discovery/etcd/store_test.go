@@ -237,10 +237,13 @@ func TestAFollowerHearsAllAndThenWhatChanged(t *testing.T) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	ended := make(chan error)
 	go func() {
-		ended <- s.open(t).Follow(ctx, "fleet/", Mirror{Changed: func(all map[string]KeyValue, changed []string) {
+		ended <- s.open(t).Follow(ctx, "fleet/", Mirror{Changed: func(all map[string]KeyValue, changed []string, rev int64) {
 			n := news{map[string]string{}, strings.Join(changed, " ")}
 			for k, kv := range all {
 				n.all[k] = string(kv.Value)
+				if kv.Rev > rev {
+					t.Errorf("%s is of revision %d, and all of %d", k, kv.Rev, rev)
+				}
 			}
 			heard <- n
 		}})

@@ -157,5 +157,8 @@ func (r *run) apply(events []*mvccpb.Event, listed int64, at time.Time) {
 			r.core.put(keyValue{string(kv.Key), kv.Value, kv.CreateRevision, kv.ModRevision})
 		}
 	}
+	if n := len(events); n > 0 { // in order of revision
+		r.revise(max(listed, events[n-1].Kv.ModRevision))
+	}
 	r.core.flush(r.sink, at)
 }
