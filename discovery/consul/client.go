@@ -251,6 +251,8 @@ func statusHint(s api.StatusError) string {
 		return "check dc="
 	case s.Code/100 == 3:
 		return "redirects are not followed; give the agent's own address"
+	case s.Code == http.StatusNotFound && strings.Contains(s.Body, "Query not found"):
+		return "create the prepared query, or leave failover_query= out"
 	case s.Code == http.StatusNotFound:
 		return "is this a Consul agent?"
 	}

@@ -108,7 +108,7 @@ func (h *harness) Spoil(t *testing.T, service, id string) string {
 	return fmt.Sprintf("%s/%s@%s", service, id, node)
 }
 
-func (h *harness) KeepsLast() bool { return false }
+func (h *harness) KeepsLast() bool { return true }
 
 func (h *harness) Break(t *testing.T) { h.proxy.Cut() }
 

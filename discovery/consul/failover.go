@@ -15,11 +15,23 @@ import (
 // failoverEvery is how often other datacenters are asked for a service that has no instance of its own.
 const failoverEvery = 2 * time.Second
 
+// serviceVariable stands for a service's name in [Options].FailoverQuery.
+const serviceVariable = "{service}"
+
 // away is what another datacenter has of a service.
 type away struct {
 	datacenter string // empty if none has any
 	entries    []*api.ServiceEntry
 	errs       map[string]error // why others could not be asked, by datacenter
+	err        error            // why the prepared query could not
+}
+
+// unknown is why it is not known what a datacenter has, nil if it is, or if there is no datacenter.
+func (a *away) unknown(datacenter string) error {
+	if a.err != nil && datacenter != "" {
+		return a.err
+	}
+	return a.errs[datacenter]
 }
 
 // in is the client asking another datacenter.
@@ -31,6 +43,9 @@ func (c *client) in(datacenter string) *client {
 
 // elsewhere looks for a service in the datacenters to fail over to, in order.
 func (c *client) elsewhere(ctx context.Context, d decoder, name string) *away {
+	if c.o.FailoverQuery != "" {
+		return c.execute(ctx, d, name)
+	}
 	found := &away{errs: map[string]error{}}
 	for _, dc := range c.o.Failover {
 		entries, _, err := c.in(dc).service(ctx, name)
@@ -42,6 +57,31 @@ func (c *client) elsewhere(ctx context.Context, d decoder, name string) *away {
 		}
 	}
 	return found
+}
+
+// execute has the prepared query look for a service. What it finds in the datacenter itself is passed over: who asks has
+// looked there, and looks again.
+func (c *client) execute(ctx context.Context, d decoder, name string) *away {
+	prepared := strings.ReplaceAll(c.o.FailoverQuery, serviceVariable, name)
+	reply, _, err := query(ctx, c, 0, "", "the prepared query "+prepared,
+		func(q *api.QueryOptions) (*api.PreparedQueryExecuteResponse, *api.QueryMeta, error) {
+			return c.api.PreparedQuery().Execute(prepared, q)
+		})
+	if err != nil {
+		return &away{err: err}
+	}
+	var entries []*api.ServiceEntry
+	where := reply.Datacenter
+	for i := range reply.Nodes {
+		e := &reply.Nodes[i]
+		if entries = append(entries, e); e.Service != nil && e.Service.PeerName != "" {
+			where = e.Service.PeerName // a cluster peer
+		}
+	}
+	if reply.Failovers == 0 || !d.serves(name, entries) {
+		return &away{}
+	}
+	return &away{datacenter: where, entries: entries}
 }
 
 // serves reports whether any of the entries takes new requests.

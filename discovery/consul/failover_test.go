@@ -2,6 +2,7 @@ package consul_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,4 +79,50 @@ func TestAnotherDatacenterServesWhileTheOwnHasNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.rec.Await(w.ctx, func(s discoverytest.State) bool { return len(s.Services) == 0 })
+}
+
+func TestAPreparedQuerySaysWhereToFailOver(t *testing.T) {
+	t.Parallel()
+	near := consultest.Start(t, consultest.Options{Datacenter: "near"})
+	far := consultest.Start(t, consultest.Options{Datacenter: "far", Federate: near})
+	if err := far.Client().Agent().ServiceRegister(&api.AgentServiceRegistration{ID: "web-9", Name: "web", Port: 80, Address: "192.0.2.9"}); err != nil {
+		t.Fatal(err)
+	}
+	w := attach(t, near, consul.Options{FailoverQuery: "geo-{service}"})
+	w.register(&api.AgentServiceRegistration{ID: "web-1", Check: &api.AgentServiceCheck{TTL: "10m", Status: api.HealthCritical}})
+	w.rec.Await(w.ctx, inStep)
+	if s := w.rec.State(); !are()(s) {
+		t.Errorf("without the query nobody serves, and yet\n%v", s)
+	}
+	queries := w.client.PreparedQuery()
+	def := &api.PreparedQueryDefinition{
+		Name: "geo-", Template: api.QueryTemplate{Type: "name_prefix_match"},
+		Service: api.ServiceQuery{Service: "${name.suffix}", Failover: api.QueryFailoverOptions{Datacenters: []string{"far"}}},
+	}
+	id, _, err := queries.Create(def, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	def.ID = id
+	w.rec.Await(w.ctx, are("web-9@far"))
+	if err := w.client.Agent().UpdateTTL("service:web-1", "", api.HealthPassing); err != nil {
+		t.Fatal(err)
+	}
+	w.rec.Await(w.ctx, are("web-1"))
+	if err := w.client.Agent().UpdateTTL("service:web-1", "", api.HealthCritical); err != nil {
+		t.Fatal(err)
+	}
+	w.rec.Await(w.ctx, are("web-9@far"))
+	if _, err := queries.Delete(id, nil); err != nil {
+		t.Fatal(err)
+	}
+	s := w.rec.Await(w.ctx, stale(discovery.CodeQueryFailed))
+	if detail := s.Services["web"].Stale[0].Detail; !are("web-9@far")(s) || !strings.Contains(detail, "create the prepared query") {
+		t.Errorf("what served must stay while the query is not there, and it be told:\n%q\n%v", detail, s)
+	}
+	def.ID, def.Service.Failover = "", api.QueryFailoverOptions{}
+	if _, _, err := queries.Create(def, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.rec.Await(w.ctx, both(stale(), are()))
 }

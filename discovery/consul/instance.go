@@ -23,6 +23,9 @@ type decoder struct {
 	tag         string // what an instance must carry; empty for nothing
 	address     string // the tagged address to take where there is one; empty for the plain one
 	checkPolicy func([]byte) error
+	// known are the service's backends as they were announced last, in order of ID: an instance that cannot be read stays
+	// as it was.
+	known []discovery.Backend
 }
 
 func newDecoder(o Options) decoder {
@@ -69,7 +72,7 @@ func (d decoder) service(name string, entries []*api.ServiceEntry) (discovery.Se
 	}
 	s := discovery.Service{Name: name}
 	var wrong []discovery.Problem
-	s.Backends, wrong = d.backends(instances)
+	s.Backends, s.Stale, wrong = d.backends(instances)
 	problems = append(problems, wrong...)
 	s.Routes, wrong = mergeRoutes(name, instances)
 	problems = append(problems, wrong...)
@@ -122,15 +125,19 @@ func status(checks api.HealthChecks) (worst string, maint bool) {
 }
 
 // backends are the instances that serve, drain or fail, in order of ID. Those that fail are told of because whether the
-// registry's word counts is up to the service's policy, and so that what is known of them outlives it.
-func (d decoder) backends(instances []*instance) ([]discovery.Backend, []discovery.Problem) {
+// registry's word counts is up to the service's policy, and so that what is known of them outlives it. Those that cannot be
+// backends are stale: what is known of them stays, with what their checks say now.
+func (d decoder) backends(instances []*instance) ([]discovery.Backend, []discovery.Stale, []discovery.Problem) {
 	var problems []discovery.Problem
+	var stale []discovery.Stale
 	count := map[string]int{}
 	for _, in := range instances {
 		count[in.entry.Service.ID]++
 	}
 	byID := map[string]discovery.Backend{}
-	serving, failing := map[string]*instance{}, map[string]discovery.Backend{}
+	serving := map[string]*instance{}
+	beside := map[string]discovery.Backend{} // those without a part in the shares of traffic
+	named := map[string]bool{}
 	for _, in := range slices.SortedFunc(slices.Values(instances), func(a, b *instance) int { return strings.Compare(a.key, b.key) }) {
 		id := in.entry.Service.ID
 		if count[id] > 1 { // on several nodes
@@ -138,21 +145,39 @@ func (d decoder) backends(instances []*instance) ([]discovery.Backend, []discove
 		}
 		b, wrong := in.backend(id, d.address)
 		problems = append(problems, wrong...)
-		_, doubled := byID[id]
-		if _, too := failing[id]; doubled || too {
+		switch {
+		case named[id]:
 			problems = append(problems, discovery.Problem{
 				Key: in.key, Code: discovery.CodeDuplicate, Detail: fmt.Sprintf("another instance has the id %q already", clip(id)),
 			})
-		} else if b.Failing = in.status == api.HealthCritical; b.ID != "" && b.Failing {
-			failing[id] = b
-		} else if b.ID != "" {
+			continue
+		case b.ID == "":
+			if discovery.CheckID(id) != nil {
+				continue
+			}
+			stale = append(stale, discovery.Stale{Part: discovery.StaleBackend, ID: id, Reason: wrong[0].Code, Detail: wrong[0].Detail})
+			if i, ok := slices.BinarySearchFunc(d.known, id, compareID); ok {
+				b = d.known[i]
+				b.Failing, b.Draining = in.status == api.HealthCritical, in.drains()
+				beside[id] = b
+			}
+		case in.status == api.HealthCritical:
+			b.Failing = true
+			beside[id] = b
+		default:
 			byID[id], serving[id] = b, in
 		}
+		named[id] = true
 	}
 	spread(byID, serving)
-	maps.Copy(byID, failing)
-	return slices.SortedFunc(maps.Values(byID), func(a, b discovery.Backend) int { return strings.Compare(a.ID, b.ID) }), problems
+	maps.Copy(byID, beside)
+	return slices.SortedFunc(maps.Values(byID), func(a, b discovery.Backend) int { return strings.Compare(a.ID, b.ID) }), stale, problems
 }
+
+func compareID(b discovery.Backend, id string) int { return strings.Compare(b.ID, id) }
+
+// drains reports whether nothing new is to go to the instance.
+func (in *instance) drains() bool { return in.maint || in.labels.drain }
 
 // backend makes the backend of an instance. One that cannot be is empty.
 func (in *instance) backend(id, tagged string) (discovery.Backend, []discovery.Problem) {
@@ -174,7 +199,7 @@ func (in *instance) backend(id, tagged string) (discovery.Backend, []discovery.P
 	if err != nil {
 		return reject(discovery.CodeBadURL, err.Error())
 	}
-	b := discovery.Backend{ID: id, URL: address, Zone: zone(s, n), Meta: s.Meta, Draining: in.maint || in.labels.drain}
+	b := discovery.Backend{ID: id, URL: address, Zone: zone(s, n), Meta: s.Meta, Draining: in.drains()}
 	b.Weight = s.Weights.Passing
 	if in.status == api.HealthWarning {
 		b.Weight = s.Weights.Warning

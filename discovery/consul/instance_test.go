@@ -222,8 +222,8 @@ func TestTheNewestInstanceSaysWhereTheyDisagree(t *testing.T) {
 		t.Fatalf("problems are %+v, want one for the algorithm and one for /x", problems)
 	}
 	for _, p := range problems {
-		if p.Code != discovery.CodeDuplicate || !strings.HasPrefix(p.Key, "web/old@n1 ") || !strings.Contains(p.Detail, "web/new@n1") {
-			t.Errorf("the problem %+v must be a duplicate and name both instances", p)
+		if p.Code != discovery.CodeDisagree || !strings.HasPrefix(p.Key, "web/old@n1 ") || !strings.Contains(p.Detail, "web/new@n1") {
+			t.Errorf("the problem %+v must be a disagreement and name both instances", p)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func TestLintTellsWhatASourceWouldRejectOfInstances(t *testing.T) {
 		"tagged":                 {o: Options{Tag: "lb"}, instances: []Instance{{Service: "web", Tags: []string{"lb"}}}, want: []string{"web/web@node bad-url"}},
 		"a policy that is none":  {o: Options{Decoder: noColours{}}, instances: []Instance{{Service: "web", Port: 80, Meta: map[string]string{"lb-colour": "red"}}}, want: []string{"web/web@node lb-colour=red bad-policy"}},
 		"a weight too great":     {instances: []Instance{{Service: "web", Port: 80, PassingWeight: 5000, WarningWeight: 1}}, want: []string{"web/web@node bad-weight"}},
-		"the older disagrees":    {instances: []Instance{{Service: "web", ID: "old", Port: 80, Tags: []string{"lb.algorithm=p2c"}}, {Service: "web", ID: "new", Port: 80, Tags: []string{"lb.algorithm=ewma"}}}, want: []string{"web/old@node lb.algorithm=p2c duplicate"}},
+		"the older disagrees":    {instances: []Instance{{Service: "web", ID: "old", Port: 80, Tags: []string{"lb.algorithm=p2c"}}, {Service: "web", ID: "new", Port: 80, Tags: []string{"lb.algorithm=ewma"}}}, want: []string{"web/old@node lb.algorithm=p2c disagree"}},
 		"each service by itself": {instances: []Instance{{Service: "web"}, {Service: "api"}}, want: []string{"api/api@node bad-url", "web/web@node bad-url"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -37,6 +37,9 @@ type Options struct {
 	// Failover are the datacenters whose instances serve, the first that has any, while Datacenter has none of a service
 	// that it knows.
 	Failover []string
+	// FailoverQuery names instead the prepared query that says where to fail over to: it is executed while Datacenter has
+	// nobody to serve, and what it finds elsewhere serves. {service} in it stands for the service's name.
+	FailoverQuery string
 	// Namespace and Partition are those of Consul Enterprise; empty means the token's.
 	Namespace, Partition string
 	// Tag is what an instance must carry to be taken; empty takes every service but consul itself.
@@ -99,6 +102,11 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("consul: both a token and a token file are given; leave one out")
 	case slices.Contains(o.Failover, "") || slices.Contains(o.Failover, o.Datacenter):
 		return o, errors.New("consul: the datacenters to fail over to must have names, and be others than the one that is watched")
+	case len(o.Failover) > 0 && o.FailoverQuery != "":
+		return o, errors.New("consul: both datacenters to fail over to and a prepared query that names them are given; leave one out")
+	case strings.ContainsAny(strings.ReplaceAll(o.FailoverQuery, serviceVariable, ""), "/?#% {}"):
+		return o, fmt.Errorf("consul: the prepared query %q is none; want a name or an ID, in which %s stands for the service's name",
+			o.FailoverQuery, serviceVariable)
 	case (o.TLS.CertFile == "") != (o.TLS.KeyFile == ""):
 		return o, errors.New("consul: a client certificate needs its key and a key its certificate; give both or neither")
 	case !slices.Contains(taggedAddresses(), o.TaggedAddress):
@@ -122,6 +130,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	return o, nil
 }
+
+// fails reports whether others are asked for a service that has nobody to serve.
+func (o Options) fails() bool { return len(o.Failover) > 0 || o.FailoverQuery != "" }
 
 // addresses are those of the agents.
 func (o Options) addresses() []string { return strings.Split(o.Address, ",") }

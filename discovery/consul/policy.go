@@ -157,7 +157,7 @@ func mergePolicies(instances []*instance) ([]option, []discovery.Problem) {
 			case !ok:
 				winners[key] = o
 			case w.label.value != o.label.value:
-				problems = append(problems, o.problem(discovery.CodeDuplicate, fmt.Sprintf(
+				problems = append(problems, o.problem(discovery.CodeDisagree, fmt.Sprintf(
 					"%s says %q and is newer; make both say the same", w.from, clip(w.label.text))))
 			}
 		}
@@ -185,7 +185,7 @@ func mergeRoutes(service string, instances []*instance) ([]discovery.Route, []di
 				winners[m] = winner{r, in.key}
 			case w.route.StripPrefix != r.StripPrefix:
 				problems = append(problems, discovery.Problem{
-					Key: in.key + " " + clip(routeText(r)), Code: discovery.CodeDuplicate,
+					Key: in.key + " " + clip(routeText(r)), Code: discovery.CodeDisagree,
 					Detail: fmt.Sprintf("%s, which is as new or newer, strips %q from the path and this %q; make both say the same",
 						w.from, clip(w.route.StripPrefix), clip(r.StripPrefix)),
 				})

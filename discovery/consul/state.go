@@ -36,6 +36,7 @@ type record struct {
 	instances []instanceRef   // in the last reply, whether they serve or not
 	index     uint64          // of the last reply; 0 for none
 	borrowed  string          // the datacenter that its backends are of, empty for its own
+	awayErr   string          // why the prepared query told of none, as it was logged; empty if it did
 
 	// changed is when the state was last seen to change. What changes is likely to change again soon.
 	changed time.Time
@@ -85,7 +86,9 @@ func (st *state) byName() []*record {
 // take makes the reply about a service its state. One that was filtered by ACLs takes nothing away: what it lacks may
 // be what the token may not read any more.
 func (st *state) take(r *record, reply result, relist bool) {
-	next, problems := st.decoder.service(r.name, reply.entries)
+	d := st.decoder
+	d.known = r.announced.Backends
+	next, problems := d.service(r.name, reply.entries)
 	r.index = reply.meta.index
 	r.nodes, r.instances = map[string]bool{}, make([]instanceRef, 0, len(reply.entries))
 	for _, e := range reply.entries {
@@ -103,16 +106,29 @@ func (st *state) take(r *record, reply result, relist bool) {
 	case a.datacenter != "":
 		r.borrowed = a.datacenter
 		next = st.decoder.borrow(next, a)
-	case a.errs[r.borrowed] != nil: // which may have some still
+	case a.unknown(r.borrowed) != nil: // which may have some still
 		next.Backends, next.Policy, next.Routes = r.announced.Backends, r.announced.Policy, r.announced.Routes
-		next.Stale = []discovery.Stale{{Part: discovery.StaleService, Reason: discovery.CodeQueryFailed, Detail: clip(a.errs[r.borrowed].Error())}}
+		next.Stale = []discovery.Stale{{Part: discovery.StaleService, Reason: discovery.CodeQueryFailed, Detail: clip(a.unknown(r.borrowed).Error())}}
 	default:
 		r.borrowed = ""
 	}
+	st.tellAway(r, reply.away)
 	if reply.meta.filtered {
 		next = keep(next, r.announced)
 	}
 	st.announce(r, next, problems, relist)
+}
+
+// tellAway logs once that the prepared query does not tell where else a service is.
+func (st *state) tellAway(r *record, a *away) {
+	why := ""
+	if a != nil && a.err != nil {
+		why = a.err.Error()
+	}
+	if why != "" && why != r.awayErr {
+		st.log.Warn("nobody serves here, and where else cannot be asked", "service", r.name, "error", why)
+	}
+	r.awayErr = why
 }
 
 // filteredDetail tells why something is stale that the token may not read.
@@ -130,7 +146,7 @@ func keep(s, old discovery.Service) discovery.Service {
 		return s
 	}
 	for _, b := range old.Backends {
-		i, found := slices.BinarySearchFunc(s.Backends, b.ID, func(b discovery.Backend, id string) int { return strings.Compare(b.ID, id) })
+		i, found := slices.BinarySearchFunc(s.Backends, b.ID, compareID)
 		if !found {
 			s.Backends = slices.Insert(s.Backends, i, b)
 			mark(discovery.StaleBackend, b.ID)

@@ -184,7 +184,7 @@ func (n *session) read(r *record, name string, index uint64) result {
 		}
 	}
 	res.entries, res.meta, res.err = n.client.service(n.ctx, name)
-	if res.err == nil && len(n.client.o.Failover) > 0 && !n.decoder.serves(name, res.entries) {
+	if res.err == nil && n.client.o.fails() && !n.decoder.serves(name, res.entries) {
 		res.away = n.client.elsewhere(n.ctx, n.decoder, name)
 	}
 	return res

@@ -12,7 +12,7 @@ import (
 )
 
 // URLForm is what [ParseURL] reads, for messages.
-const URLForm = "consul://[token@]host[:port][,host[:port]…][?dc=&failover=dc2,dc3&tag=&scheme=http|https&ca=&cert=&key=&namespace=&partition=" +
+const URLForm = "consul://[token@]host[:port][,host[:port]…][?dc=&failover=dc2,dc3&failover_query=&tag=&scheme=http|https&ca=&cert=&key=&namespace=&partition=" +
 	"&server_name=&token_file=&verify=false&wait=&liveness=&max_stale=&address=lan|wan]"
 
 // ParseURL reads what --discovery takes: a URL like [URLForm], or the word consul alone, which takes everything from
@@ -88,7 +88,7 @@ func (o *Options) query(raw string) error {
 	texts := map[string]*string{
 		"dc": &o.Datacenter, "tag": &o.Tag, "scheme": &o.Scheme, "namespace": &o.Namespace, "partition": &o.Partition,
 		"ca": &o.TLS.CAFile, "cert": &o.TLS.CertFile, "key": &o.TLS.KeyFile, "server_name": &o.TLS.ServerName,
-		"token_file": &o.TokenFile, "address": &o.TaggedAddress,
+		"token_file": &o.TokenFile, "address": &o.TaggedAddress, "failover_query": &o.FailoverQuery,
 	}
 	for key, values := range q {
 		value := values[0]

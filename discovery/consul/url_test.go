@@ -35,6 +35,7 @@ func TestParseURL(t *testing.T) {
 		{raw: "consul://agent:1", env: []string{"HTTP_TOKEN_FILE=/t", "HTTP_TOKEN=t"}, want: Options{Address: "agent:1", TokenFile: "/t"}},
 		{raw: "consul://agent:1?liveness=20s&address=wan", want: Options{Address: "agent:1", Liveness: 20 * time.Second, TaggedAddress: "wan"}},
 		{raw: "consul://t@a,b:1,[::1]/?max_stale=3s", want: Options{Address: "a:8500,b:1,[::1]:8500", Token: "t", MaxStale: 3 * time.Second}},
+		{raw: "consul://a?failover_query=geo-{service}", want: Options{Address: "a:8500", FailoverQuery: "geo-{service}"}},
 		{raw: "consul://a?failover=dc2,dc3", want: Options{Address: "a:8500", Failover: []string{"dc2", "dc3"}}},
 		{raw: "consul", want: Options{}},
 		{raw: "consul", env: []string{"HTTP_ADDR=agent:1", "HTTP_TOKEN=t", "NAMESPACE=n", "PARTITION=p"},
@@ -108,6 +109,9 @@ func TestNewReportsWhatCannotWork(t *testing.T) {
 		{Options{Scheme: "https", TLS: TLS{CAFile: "/nowhere"}}, "/nowhere"},
 		{Options{Scheme: "https", TLS: TLS{CAPath: "/nowhere"}}, "/nowhere"},
 		{Options{Scheme: "https", TLS: TLS{CAFile: "url_test.go"}}, "PEM"},
+		{Options{Failover: []string{"dc2"}, FailoverQuery: "q"}, "leave one out"},
+		{Options{FailoverQuery: "geo-{name}"}, "{service}"},
+		{Options{FailoverQuery: "a/b"}, "name or an ID"},
 		{Options{Scheme: "https", TLS: TLS{CertFile: "url_test.go", KeyFile: "url_test.go"}}, "certificate"},
 	} {
 		if _, err := New(c.o); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -34,6 +34,8 @@ func Conformance(t *testing.T, harness func(t *testing.T) Harness) {
 		{"WhatWasMendedIsAccepted", mended},
 		{"WhatCannotBeReadAndIsRemovedIsAccepted", spoiledRemoved},
 		{"ASpoiledBackendKeepsOrLosesItsLastState", spoiledLater},
+		{"WhatIsKeptIsMarkedStaleUntilItIsMended", staleUntilMended},
+		{"WhatIsKeptStaysInAResync", staleInResync},
 		{"AnOutageAtTheStartIsToldAndEnds", brokenStart},
 		{"AnOutageWithdrawsNothing", outage},
 		{"WhatChangedInAnOutageIsSeenAfterIt", changedInOutage},
@@ -301,6 +303,67 @@ func spoiledLater(f *fixture) {
 	f.rec.Await(f.ctx, both(problem(key, true), has("web", want...)))
 	f.h.Remove(f.T, "web", "b1")
 	f.rec.Await(f.ctx, both(problem(key, false), has("web", b2)))
+}
+
+// staleBackend is the condition that of a service just this backend is marked as stale; none if the ID is empty.
+func staleBackend(service, id string) func(State) bool {
+	return func(s State) bool {
+		marks := s.Services[service].Stale
+		if id == "" {
+			return len(marks) == 0
+		}
+		return len(marks) == 1 && marks[0].Part == discovery.StaleBackend && marks[0].ID == id
+	}
+}
+
+// keeper is the harness of a store whose sources keep what was known of an item that cannot be read.
+func keeper(f *fixture) Spoiler {
+	h := need[Spoiler](f)
+	if !h.KeepsLast() {
+		f.Skip("the source withdraws what cannot be read any more")
+	}
+	return h
+}
+
+func staleUntilMended(f *fixture) {
+	h := keeper(f)
+	f.h.Put(f.T, "web", b1)
+	f.h.Put(f.T, "web", b2)
+	f.h.Put(f.T, "api", b3)
+	f.startInStep()
+	key := h.Spoil(f.T, "web", "b1")
+	s := f.rec.Await(f.ctx, both(problem(key, true), staleBackend("web", "b1")))
+	if !has("web", b1, b2)(s) || !staleBackend("api", "")(s) {
+		f.Errorf("web must have b1 as it was and b2, and b1 alone be stale:\n%v", s)
+	}
+	mark, p := s.Services["web"].Stale[0], s.Problems[key]
+	if mark.Reason != p.Code || !strings.HasPrefix(p.Detail, mark.Detail) {
+		f.Errorf("the mark is %+v, want the reason of the problem %+v", mark, p)
+	}
+	next := Backend("b2", "10.0.0.4:8080")
+	f.h.Put(f.T, "web", next) // what can be read goes on beside it
+	f.rec.Await(f.ctx, both(staleBackend("web", "b1"), has("web", b1, next)))
+	mended := Backend("b1", "10.0.0.5:8080")
+	f.h.Put(f.T, "web", mended)
+	f.rec.Await(f.ctx, both(problem(key, false), both(staleBackend("web", ""), has("web", mended, next))))
+	h.Spoil(f.T, "web", "b2")
+	f.rec.Await(f.ctx, staleBackend("web", "b2"))
+	f.h.Remove(f.T, "web", "b2")
+	f.rec.Await(f.ctx, both(staleBackend("web", ""), has("web", mended)))
+}
+
+func staleInResync(f *fixture) {
+	h := keeper(f)
+	b := need[Breaker](f)
+	f.h.Put(f.T, "web", b1)
+	f.h.Put(f.T, "web", b2)
+	f.startInStep()
+	key := h.Spoil(f.T, "web", "b1")
+	f.rec.Await(f.ctx, both(problem(key, true), staleBackend("web", "b1")))
+	b.Break(f.T)
+	f.rec.Await(f.ctx, failed)
+	b.Heal(f.T)
+	f.rec.Await(f.ctx, inStep(both(staleBackend("web", "b1"), has("web", b1, b2))))
 }
 
 func failed(s State) bool { return s.Err != nil }

@@ -45,6 +45,7 @@ func (s *fakeStore) edit(service, id string, b *discovery.Backend) {
 	svc := s.state[service]
 	svc.Name = service
 	svc.Backends = slices.DeleteFunc(slices.Clone(svc.Backends), func(b discovery.Backend) bool { return b.ID == id })
+	svc.Stale = slices.DeleteFunc(slices.Clone(svc.Stale), func(m discovery.Stale) bool { return m.ID == id })
 	if b != nil {
 		svc.Backends = append(svc.Backends, *b)
 	}
@@ -68,9 +69,15 @@ func (s *fakeStore) Drain(_ *testing.T, service string, b discovery.Backend) {
 }
 
 func (s *fakeStore) Spoil(_ *testing.T, service, id string) string {
-	key := service + "/" + id
-	s.do(func(f *Fake) { f.Reject(discovery.Problem{Key: key, Code: discovery.CodeBadValue, Detail: "noise"}) })
-	return key
+	p := discovery.Problem{Key: service + "/" + id, Code: discovery.CodeBadValue, Detail: "noise"}
+	s.do(func(f *Fake) { f.Reject(p) })
+	svc := s.state[service]
+	svc.Name, svc.Stale = service, append(slices.Clone(svc.Stale), discovery.Stale{
+		Part: discovery.StaleBackend, ID: id, Reason: p.Code, Detail: p.Detail,
+	})
+	s.state[service] = svc
+	s.do(func(f *Fake) { f.Announce(svc) })
+	return p.Key
 }
 
 func (s *fakeStore) KeepsLast() bool { return true }

@@ -35,8 +35,8 @@ type Drainer interface {
 type Spoiler interface {
 	// Spoil returns the key of the problem that the source is to tell of.
 	Spoil(t *testing.T, service, id string) (key string)
-	// KeepsLast reports whether a backend that was good before it was spoiled stays as it was. A source that does not
-	// keep it withdraws it.
+	// KeepsLast reports whether a backend that was good before it was spoiled stays as it was, marked as stale with the code
+	// of the problem and why. A source that does not keep it withdraws it.
 	KeepsLast() bool
 }
 
