@@ -69,6 +69,7 @@ func serveBackend() error {
 	if err != nil {
 		return err
 	}
+	s.Alone()
 	if err := json.NewEncoder(os.Stdout).Encode(s.Addrs()); err != nil {
 		return err
 	}

@@ -48,6 +48,7 @@ func describe(o options, on cpus, all []peer) results {
 type row struct {
 	samples []sample // those with figures
 	ratios  []float64
+	late    []float64 // ratios of the 99th percentile of latency
 	errors  map[string]int64
 	failed  string
 }
@@ -55,10 +56,10 @@ type row struct {
 // row gathers it; nil if it was not measured. Ratios are to the baseline in the same round.
 func (r results) row(mode, scenario, proxy string) *row {
 	found := &row{errors: map[string]int64{}}
-	base := map[int]float64{}
+	base := map[int]sample{}
 	for _, s := range r.Samples {
 		if s.Mode == mode && s.Scenario == scenario && s.Proxy == baseline && s.Failed == "" {
-			base[s.Round] = s.figure()
+			base[s.Round] = s
 		}
 	}
 	seen := false
@@ -75,8 +76,11 @@ func (r results) row(mode, scenario, proxy string) *row {
 			continue
 		}
 		found.samples = append(found.samples, s)
-		if base[s.Round] > 0 {
-			found.ratios = append(found.ratios, s.figure()/base[s.Round])
+		if b := base[s.Round]; b.figure() > 0 {
+			found.ratios = append(found.ratios, s.figure()/b.figure())
+		}
+		if b := base[s.Round]; b.P99 > 0 {
+			found.late = append(found.late, s.P99/b.P99)
 		}
 	}
 	if !seen {
@@ -198,7 +202,7 @@ func (r results) matrix(b *strings.Builder, mode string, scenarios []string, cel
 func (r results) details(b *strings.Builder, mode string, scenarios []string) {
 	head := []string{
 		"scenario", "proxy", "µs/request", "in the kernel", "ratio", "from–to", "requests/s", "p50 µs", "p99 µs",
-		"CPU busy", "peak MiB", "others", "errors",
+		"p99 ratio", "CPU busy", "peak MiB", "others", "errors",
 	}
 	var rows [][]string
 	for _, s := range scenarios {
@@ -218,12 +222,15 @@ func (w *row) cells() []string {
 		trouble = "failed: " + w.failed
 	}
 	if len(w.samples) == 0 {
-		return append(slices.Repeat([]string{"–"}, 10), trouble)
+		return append(slices.Repeat([]string{"–"}, 11), trouble)
 	}
-	ratio, span := "–", "–"
+	ratio, span, late := "–", "–", "–"
 	if len(w.ratios) > 0 {
 		ratio = fmt.Sprintf("%.2f", median(w.ratios))
 		span = fmt.Sprintf("%.2f–%.2f", slices.Min(w.ratios), slices.Max(w.ratios))
+	}
+	if len(w.late) > 0 {
+		late = fmt.Sprintf("%.2f", median(w.late))
 	}
 	show := func(format string, figure func(sample) float64) string {
 		if v := w.of(figure); v != 0 {
@@ -238,6 +245,7 @@ func (w *row) cells() []string {
 		show("%.0f", func(s sample) float64 { return s.Rate }),
 		show("%.0f", func(s sample) float64 { return s.P50 }),
 		show("%.0f", func(s sample) float64 { return s.P99 }),
+		late,
 		show("%.0f %%", func(s sample) float64 { return 100 * s.Busy }),
 		show("%.1f", func(s sample) float64 { return s.Memory }),
 		fmt.Sprintf("%.2f", w.of(func(s sample) float64 { return s.Others })),

@@ -26,8 +26,8 @@ func testResults() results {
 	}
 	add := func(s sample) { s.Mode = "pinned"; r.Samples = append(r.Samples, s) }
 	for i, cpu := range []float64{10, 20, 40} { // the machine got slower and slower
-		add(sample{Round: i + 1, Scenario: "small", Proxy: "haproxy", CPU: cpu})
-		add(sample{Round: i + 1, Scenario: "small", Proxy: "loadbalancer", CPU: cpu * []float64{2, 3, 1.5}[i]})
+		add(sample{Round: i + 1, Scenario: "small", Proxy: "haproxy", CPU: cpu, P99: cpu})
+		add(sample{Round: i + 1, Scenario: "small", Proxy: "loadbalancer", CPU: cpu * []float64{2, 3, 1.5}[i], P99: cpu * []float64{0.5, 4, 0.7}[i]})
 	}
 	add(sample{Round: 1, Scenario: "small", Proxy: "nginx", CPU: 12, Errors: map[string]int64{"status 502": 2}})
 	add(sample{Round: 2, Scenario: "small", Proxy: "nginx", CPU: 24, Errors: map[string]int64{"status 502": 1}})
@@ -41,6 +41,9 @@ func TestRatiosAreTheMediansOfEachRounds(t *testing.T) {
 	w := testResults().row("pinned", "small", "loadbalancer")
 	if got := median(w.ratios); got != 2 {
 		t.Errorf("got %v of %v, want 2: the ratio of medians would be 3", got, w.ratios)
+	}
+	if got := median(w.late); got != 0.7 {
+		t.Errorf("latencies: got %v of %v, want 0.7", got, w.late)
 	}
 }
 

@@ -63,7 +63,7 @@ func (s scenario) idle() bool { return s.spec.Kind == load.Hold }
 // load returns what the load generator is to do.
 func (s scenario) load(addr string, proxy []int, warmup, duration time.Duration) load.Spec {
 	spec := s.spec
-	spec.Addr, spec.Proxy, spec.Warmup, spec.Duration = addr, proxy, warmup, duration
+	spec.Addr, spec.Proxy, spec.Warmup, spec.Duration, spec.Alone = addr, proxy, warmup, duration, true
 	return spec
 }
 

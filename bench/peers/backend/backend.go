@@ -47,6 +47,9 @@ func New(n int) (*Server, error) {
 	return s, nil
 }
 
+// Alone tells it that the process does nothing else; see [wire.Poller].
+func (s *Server) Alone() { s.poll.Alone = true }
+
 // Addrs are the addresses that it listens on.
 func (s *Server) Addrs() []string { return s.addrs }
 

@@ -43,6 +43,7 @@ func newLoop(s Spec) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
+	poll.Alone = s.Alone
 	l := &loop{spec: s, poll: poll, res: Result{Errors: map[string]int64{}}}
 	if s.Body > 0 {
 		if l.body, err = wire.NewBody(bytes.Repeat([]byte("x"), s.Body)); err != nil {

@@ -49,6 +49,8 @@ type Spec struct {
 	Warmup, Duration time.Duration
 	// Proxy are the ids of the processes whose CPU time is measured.
 	Proxy []int
+	// Alone says that this process does nothing else; see [wire.Poller].
+	Alone bool
 }
 
 // Result is what was seen while it was measured.
