@@ -127,11 +127,13 @@ docker: ## Build the image loadbalancer:latest
 clean: ## Remove what was built here; Go's own caches stay
 	rm -rf bin $(CACHE)
 
-# The servers that tests run against. Tests skip what is missing, so a failure here fails nothing.
+# The servers that tests run against, and a balancer whose clock they set. Tests skip what is missing, so a failure here
+# fails nothing.
 .PHONY: servers
 servers:
 	@integration/tools/build consul $(BIN) || \
 		echo "!!!! Consul could not be built: without an older one the tests that need an agent are skipped"
+	@[[ $$($(GO) env GOOS) != linux ]] || $(GO) run ./integration/programs/clocked
 
 .PHONY: engine
 engine:

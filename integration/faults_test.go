@@ -4,6 +4,7 @@ package integration
 
 import (
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,9 +63,34 @@ var storeFaults = []storeFault{
 	},
 }
 
-// announcer changes what a store announces of the service web.
+// announcer changes what a store announces.
 type announcer struct {
-	add, remove func(name string)
+	add, remove func(service, name string)
+}
+
+func (n *network) etcdAnnouncer() announcer {
+	connect := sync.OnceValue(func() *clientv3.Client { return n.etcdClient() })
+	return announcer{
+		add:    func(service, name string) { n.put(connect(), service, name) },
+		remove: func(service, name string) { n.withdraw(connect(), service, name) },
+	}
+}
+
+func (n *network) consulAnnouncer() announcer {
+	c := n.consulClient()
+	return announcer{
+		add: func(service, name string) {
+			n.t.Helper()
+			eventually(n.t, time.Minute, "Consul takes a registration", func() bool { return n.register(c, service, name) == nil })
+		},
+		remove: func(_, name string) {
+			n.t.Helper()
+			eventually(n.t, time.Minute, "Consul takes a deregistration", func() bool {
+				err := c.Agent().ServiceDeregister(name)
+				return err == nil || isNotFound(err)
+			})
+		},
+	}
 }
 
 func TestFaultsOfEtcdFailNoRequestAndAreMadeUpFor(t *testing.T) {
@@ -74,17 +100,7 @@ func TestFaultsOfEtcdFailNoRequestAndAreMadeUpFor(t *testing.T) {
 			n := newNetwork(t)
 			n.startEtcd(1)
 			lb := n.startBalancer(quickConfig, "--discovery", n.etcdURL(), "--service", "web")
-			var client *clientv3.Client
-			c := func() *clientv3.Client {
-				if client == nil {
-					client = n.etcdClient()
-				}
-				return client
-			}
-			n.tryStoreFault("etcd "+f.name, f, n.etcd[0], lb, announcer{
-				add:    func(name string) { n.put(c(), "web", name) },
-				remove: func(name string) { n.withdraw(c(), "web", name) },
-			})
+			n.tryStoreFault("etcd "+f.name, f, n.etcd[0], lb, n.etcdAnnouncer())
 		})
 	}
 }
@@ -96,20 +112,7 @@ func TestFaultsOfConsulFailNoRequestAndAreMadeUpFor(t *testing.T) {
 			n := newNetwork(t)
 			n.startConsul()
 			lb := n.startBalancer(quickConfig, "--discovery", n.consulURL(), "--service", "web")
-			c := n.consulClient()
-			n.tryStoreFault("Consul "+f.name, f, n.consul, lb, announcer{
-				add: func(name string) {
-					n.t.Helper()
-					eventually(n.t, time.Minute, "Consul takes a registration", func() bool { return n.register(c, "web", name) == nil })
-				},
-				remove: func(name string) {
-					n.t.Helper()
-					eventually(n.t, time.Minute, "Consul takes a deregistration", func() bool {
-						err := c.Agent().ServiceDeregister(name)
-						return err == nil || isNotFound(err)
-					})
-				},
-			})
+			n.tryStoreFault("Consul "+f.name, f, n.consul, lb, n.consulAnnouncer())
 		})
 	}
 }
@@ -126,8 +129,8 @@ func (n *network) tryStoreFault(name string, f storeFault, store *member, lb *ne
 	for _, backend := range []string{"one", "two", "three"} {
 		n.addBackend(backend)
 	}
-	a.add("one")
-	a.add("two")
+	a.add("web", "one")
+	a.add("web", "two")
 	lb.holds(time.Minute, n.truth("web", "one", "two"))
 	before := lb.footprint()
 	l := startLoadBy(n.t, n.transport(n.lab.Client()), lb.url, 50)
@@ -135,14 +138,14 @@ func (n *network) tryStoreFault(name string, f storeFault, store *member, lb *ne
 	f.strike(n.lab, store, lb.host)
 	struck := time.Now()
 	if !f.loses {
-		a.add("three")
-		a.remove("one")
+		a.add("web", "three")
+		a.remove("web", "one")
 	}
 	time.Sleep(lasting() - time.Since(struck)) // the fault itself
 	f.heal(n.lab, store, lb.host)
 	if f.loses {
-		a.add("three")
-		a.remove("one")
+		a.add("web", "three")
+		a.remove("web", "one")
 	}
 	took := lb.holds(healing, n.truth("web", "two", "three"))
 	l.end()

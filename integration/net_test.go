@@ -73,6 +73,7 @@ func program(t *testing.T, b programs.Builder) string {
 
 var (
 	balancerOnce = sync.OnceValues(func() (string, error) { return programs.Ours("./cmd/loadbalancer")(context.Background()) })
+	clockedOnce  = sync.OnceValues(func() (string, error) { return programs.Clocked("./cmd/loadbalancer", true)(context.Background()) })
 	etcdOnce     = sync.OnceValues(func() (string, error) { return programs.Pinned("etcd", false)(context.Background()) })
 )
 
@@ -183,7 +184,11 @@ type netBackend struct {
 func (n *network) addBackend(name string) *netBackend {
 	n.t.Helper()
 	b := &netBackend{name: name, host: n.lab.Host(name)}
-	b.srv = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	b.srv = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "" {
+			upgraded(w)
+			return
+		}
 		w.Header().Set("X-Backend", name)
 		_, _ = io.WriteString(w, name)
 	})}
@@ -214,6 +219,12 @@ retry: {max_retries: 3}
 // startBalancer runs a balancer with a configuration and flags.
 func (n *network) startBalancer(config string, flags ...string) *netBalancer {
 	n.t.Helper()
+	return n.runBalancer(netlab.Program{Path: program(n.t, once(balancerOnce))}, config, flags...)
+}
+
+// runBalancer is startBalancer for a program that needs more than arguments.
+func (n *network) runBalancer(p netlab.Program, config string, flags ...string) *netBalancer {
+	n.t.Helper()
 	h := n.lab.Host("balancer-" + strconv.Itoa(len(n.balancers)+1))
 	file := filepath.Join(n.t.TempDir(), "config.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
@@ -221,9 +232,10 @@ func (n *network) startBalancer(config string, flags ...string) *netBalancer {
 	}
 	b := &netBalancer{n: n, url: "http://" + h.Addr(netClientPort) + "/", admin: &http.Client{Transport: n.transport(h), Timeout: 10 * time.Second}}
 	b.host = h
-	b.proc = h.Start(program(n.t, once(balancerOnce)), append([]string{
+	p.Args = append([]string{
 		"--config", file, "--listen", h.Addr(netClientPort), "--admin", "127.0.0.1:" + strconv.Itoa(netAdminPort), "--log-format", "json",
-	}, flags...)...)
+	}, flags...)
+	b.proc = h.Run(p)
 	n.balancers = append(n.balancers, b)
 	return b
 }
@@ -293,7 +305,7 @@ func (b *netBalancer) holds(within time.Duration, want []string) time.Duration {
 	}
 }
 
-// gauge is a metric without labels.
+// gauge is a series of the metrics, named with its labels if it has any.
 func (b *netBalancer) gauge(name string) float64 {
 	b.n.t.Helper()
 	text, err := b.ask("/metrics")

@@ -14,12 +14,21 @@ import (
 // logTail bounds what a failed test shows of each process's output.
 const logTail = 4 << 10
 
+// Program is what a host runs.
+type Program struct {
+	Path string
+	Args []string
+	// Env is laid over the test's own environment, as key=value.
+	Env []string
+	// Files are open in the program from number 3 on. They are the caller's to close, behind the test's end.
+	Files []*os.File
+}
+
 // Process is a program on a host. Its methods may be called concurrently.
 type Process struct {
-	host *Host
-	name string
-	args []string
-	log  string
+	host    *Host
+	program Program
+	log     string
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -28,7 +37,13 @@ type Process struct {
 // Start runs a program on the host until the test ends, which shows the end of its output if it failed.
 func (h *Host) Start(program string, args ...string) *Process {
 	h.t.Helper()
-	p := &Process{host: h, name: program, args: args, log: filepath.Join(h.t.TempDir(), h.Name+".log")}
+	return h.Run(Program{Path: program, Args: args})
+}
+
+// Run is [Host.Start] for a program that needs more than arguments.
+func (h *Host) Run(program Program) *Process {
+	h.t.Helper()
+	p := &Process{host: h, program: program, log: filepath.Join(h.t.TempDir(), h.Name+".log")}
 	h.mu.Lock()
 	h.processes = append(h.processes, p)
 	h.mu.Unlock()
@@ -46,11 +61,12 @@ func (p *Process) Restart() {
 		p.host.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(p.name, p.args...)
+	cmd := exec.Command(p.program.Path, p.program.Args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env, cmd.ExtraFiles = append(os.Environ(), p.program.Env...), p.program.Files
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.host.ns.in(cmd.Start); err != nil {
-		p.host.t.Fatalf("start %s on %s: %v", filepath.Base(p.name), p.host.Name, err)
+		p.host.t.Fatalf("start %s on %s: %v", filepath.Base(p.program.Path), p.host.Name, err)
 	}
 	p.cmd = cmd
 }
@@ -121,5 +137,5 @@ func (p *Process) end() {
 	if len(text) > logTail {
 		text = append([]byte("…"), text[len(text)-logTail:]...)
 	}
-	p.host.t.Logf("output of %s on %s:\n%s", filepath.Base(p.name), p.host.Name, text)
+	p.host.t.Logf("output of %s on %s:\n%s", filepath.Base(p.program.Path), p.host.Name, text)
 }

@@ -40,20 +40,24 @@ type Builder func(context.Context) (string, error)
 
 // Ours builds a package of this tree as a static binary.
 func Ours(pkg string) Builder {
-	return func(ctx context.Context) (string, error) {
-		root, err := Root()
-		if err != nil {
-			return "", err
-		}
-		out := filepath.Join(root, ".cache", "bin", "integration-"+filepath.Base(pkg))
-		cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, pkg)
-		cmd.Dir = root
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
-		if text, err := cmd.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("build %s: %w\n%s", pkg, err, text)
-		}
-		return out, nil
+	return func(ctx context.Context) (string, error) { return build(ctx, pkg, "integration-"+filepath.Base(pkg)) }
+}
+
+// build builds a package of this tree into a file of .cache/bin, with further flags of go build.
+func build(ctx context.Context, pkg, name string, flags ...string) (string, error) {
+	root, err := Root()
+	if err != nil {
+		return "", err
 	}
+	out := filepath.Join(root, ".cache", "bin", name)
+	args := append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w"}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, "-o", out, pkg)...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w\n%s", pkg, err, text)
+	}
+	return out, nil
 }
 
 // Pinned builds a server from its module in integration/tools. With onlyCached it is not built but must lie there. What
