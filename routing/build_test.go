@@ -351,7 +351,7 @@ func describe(t *Table) string {
 		fmt.Fprintf(&b, "service %s %v\n", s.Name, ids(s.Backends))
 	}
 	for _, r := range t.Routes() {
-		fmt.Fprintf(&b, "route %+v of %s to %s\n", r.Route, r.Source, r.Target.Name)
+		fmt.Fprintf(&b, "route %+v of %s to %s\n", *r.Route, r.Source, r.Target.Name)
 		if t.Service(r.Target.Name) != r.Target {
 			fmt.Fprintf(&b, "  which is not the table's\n")
 		}

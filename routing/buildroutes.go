@@ -19,7 +19,9 @@ func (b *builder) routes(name string, d *draft) []*Route {
 	case d.service == nil:
 		return nil
 	case len(claims) == 0 && name != defaultService:
-		claims = defaultClaims(name, b.t.settings.domain, &d.service.Runtime.defaultRequests)
+		if claims = b.oldDefaults(d); claims == nil {
+			claims = defaultClaims(name, b.t.settings.domain, &d.service.Runtime.defaultRequests)
+		}
 	}
 	routes := make([]*Route, 0, len(claims))
 	old := d.old.routes // in order of id, as claims are
@@ -31,9 +33,24 @@ func (b *builder) routes(name string, d *draft) []*Route {
 			routes = append(routes, old[0])
 			continue
 		}
-		routes = append(routes, &Route{Route: c.route, Source: c.source, Target: d.service, Requests: c.requests, headers: c.headers, claim: c})
+		routes = append(routes, &Route{Route: &c.route, Source: c.source, Target: d.service, Requests: c.requests, headers: c.headers, claim: c})
 	}
 	return routes
+}
+
+// oldDefaults are the claims of a draft's default routes in the table before, nil if there were none or the domain was
+// another.
+func (b *builder) oldDefaults(d *draft) (cs []*claim) {
+	if b.prev.settings.domain != b.t.settings.domain {
+		return nil
+	}
+	for _, r := range d.old.routes {
+		if r.claim.rank != rankDefault {
+			return nil
+		}
+		cs = append(cs, r.claim)
+	}
+	return cs
 }
 
 // replace takes routes out of the trees and puts others in. Both are in order of id; routes in both stay.
@@ -48,8 +65,7 @@ func (b *builder) replace(old, next []*Route) {
 			next = next[1:]
 		default:
 			if old[0] != next[0] {
-				b.takeOut(old[0])
-				b.putIn(next[0])
+				b.exchange(old[0], next[0])
 			}
 			old, next = old[1:], next[1:]
 		}
@@ -67,6 +83,20 @@ func (b *builder) putIn(r *Route) {
 		i, _ := slices.BinarySearchFunc(rs, r.claim, func(o *Route, c *claim) int { return o.claim.compareHere(c) })
 		return slices.Insert(rs, i, r)
 	})
+}
+
+// exchange puts a route into the place of another: at once where only what it leads to has changed, so that what makes up
+// most changes costs the half.
+func (b *builder) exchange(old, next *Route) {
+	if old.claim != next.claim {
+		b.takeOut(old)
+		b.putIn(next)
+		return
+	}
+	tree := b.t.tree(old.claim)
+	rs := slices.Clone(tree.at(old.claim.path))
+	rs[slices.Index(rs, old)] = next
+	b.t.setTree(old.claim, tree.with(old.claim.path, rs))
 }
 
 // leaf changes the routes of a claim's host and path. The function is given a copy.
@@ -125,5 +155,5 @@ func newCatchAll(target *Service, old *Route) *Route {
 	}
 	c.announced = announced{source: sourceCatchAll, rank: rankDefault,
 		route: discovery.Route{Name: sourceCatchAll, Service: target.Name}}
-	return &Route{Route: c.route, Source: c.source, Target: target, Requests: c.requests, claim: c}
+	return &Route{Route: &c.route, Source: c.source, Target: target, Requests: c.requests, claim: c}
 }

@@ -12,22 +12,23 @@ import (
 // value is empty.
 //
 // It is a hash array mapped trie (Bagwell: Ideal Hash Trees, 2001): each node stands for six bits of the hash and holds
-// only the entries that exist, with a bitmap that says which; an entry is a key with its value or a node for the next
-// six bits. Where the bits of a hash are used up, keys that share it lie in a node as a plain list.
+// only what exists, keys with their values and nodes for the next six bits apart (Steindorfer and Vinju: Optimizing
+// Hash-Array Mapped Tries, 2015), each with a bitmap that says which: what is copied for a change is pointers but for the
+// last node. Where the bits of a hash are used up, keys that share it lie in a node as a plain list.
 type pmap[V any] struct {
 	root *pnode[V]
 	n    int
 }
 
 type pnode[V any] struct {
-	bitmap  uint64
-	entries []pentry[V]
+	leafmap, nodemap uint64
+	leaves           []pleaf[V]
+	nodes            []*pnode[V]
 }
 
-type pentry[V any] struct {
+type pleaf[V any] struct {
 	hash  uint64
 	key   string
-	child *pnode[V] // when not nil, the rest is unused
 	value V
 }
 
@@ -53,13 +54,13 @@ func (m pmap[V]) get(key string) (V, bool) {
 	if m.n > pfew {
 		return m.root.get(phash(key), key)
 	}
-	for i := range m.root.entries {
-		switch e := &m.root.entries[i]; {
-		case e.child != nil:
-			return m.root.get(phash(key), key)
-		case e.key == key:
-			return e.value, true
+	for i := range m.root.leaves {
+		if l := &m.root.leaves[i]; l.key == key {
+			return l.value, true
 		}
+	}
+	if len(m.root.nodes) > 0 {
+		return m.root.get(phash(key), key)
 	}
 	return none, false
 }
@@ -72,7 +73,7 @@ func (m pmap[V]) at(key string) V {
 
 // set returns the map with the key's value replaced.
 func (m pmap[V]) set(key string, value V) pmap[V] {
-	root, added := m.root.set(0, pentry[V]{hash: phash(key), key: key, value: value})
+	root, added := m.root.set(0, pleaf[V]{phash(key), key, value})
 	m.root = root
 	if added {
 		m.n++
@@ -101,123 +102,158 @@ func (m pmap[V]) all() iter.Seq2[string, V] {
 	}
 }
 
-// slot returns the bit for a hash at a depth and the place of its entry.
-func (n *pnode[V]) slot(hash uint64, shift uint) (bit uint64, at int) {
-	bit = 1 << (hash >> shift & (1<<pbits - 1))
-	return bit, bits.OnesCount64(n.bitmap & (bit - 1))
-}
+// pbit is the bit for a hash at a depth.
+func pbit(hash uint64, shift uint) uint64 { return 1 << (hash >> shift & (1<<pbits - 1)) }
+
+// pat is the place of what a bit stands for among those of its bitmap.
+func pat(bitmap, bit uint64) int { return bits.OnesCount64(bitmap & (bit - 1)) }
 
 func (n *pnode[V]) get(hash uint64, key string) (V, bool) {
+	var none V
 	for shift := uint(0); shift < pdepth; shift += pbits {
-		bit, at := n.slot(hash, shift)
-		if n.bitmap&bit == 0 {
-			var none V
-			return none, false
+		bit := pbit(hash, shift)
+		if n.nodemap&bit != 0 {
+			n = n.nodes[pat(n.nodemap, bit)]
+			continue
 		}
-		e := &n.entries[at]
-		if e.child == nil {
-			if e.hash == hash && e.key == key {
-				return e.value, true
+		if n.leafmap&bit != 0 {
+			if l := &n.leaves[pat(n.leafmap, bit)]; l.hash == hash && l.key == key {
+				return l.value, true
 			}
-			var none V
-			return none, false
 		}
-		n = e.child
+		return none, false
 	}
 	if i := n.find(key); i >= 0 {
-		return n.entries[i].value, true
+		return n.leaves[i].value, true
 	}
-	var none V
 	return none, false
 }
 
 // find returns the place of a key in a node that is a plain list, -1 if it is not there.
 func (n *pnode[V]) find(key string) int {
-	return slices.IndexFunc(n.entries, func(e pentry[V]) bool { return e.key == key })
+	return slices.IndexFunc(n.leaves, func(l pleaf[V]) bool { return l.key == key })
 }
 
-func (n *pnode[V]) set(shift uint, e pentry[V]) (next *pnode[V], added bool) {
+// set returns the node with a leaf put in or exchanged. The node may be nil.
+func (n *pnode[V]) set(shift uint, l pleaf[V]) (next *pnode[V], added bool) {
 	if n == nil {
 		n = &pnode[V]{}
 	}
 	if shift >= pdepth {
-		if i := n.find(e.key); i >= 0 {
-			return n.replace(i, e), false
+		if i := n.find(l.key); i >= 0 {
+			return n.withLeaf(i, l), false
 		}
-		return &pnode[V]{entries: append(slices.Clip(n.entries), e)}, true
+		return n.insert(len(n.leaves), 0, l), true
 	}
-	bit, at := n.slot(e.hash, shift)
-	if n.bitmap&bit == 0 {
-		next = &pnode[V]{bitmap: n.bitmap | bit, entries: make([]pentry[V], 0, len(n.entries)+1)}
-		next.entries = append(append(append(next.entries, n.entries[:at]...), e), n.entries[at:]...)
-		return next, true
+	bit := pbit(l.hash, shift)
+	if n.nodemap&bit != 0 {
+		at := pat(n.nodemap, bit)
+		child, added := n.nodes[at].set(shift+pbits, l)
+		return n.withNode(at, child), added
 	}
-	old := n.entries[at]
-	if old.child == nil {
-		if old.hash == e.hash && old.key == e.key {
-			return n.replace(at, e), false
-		}
-		old.child, _ = (*pnode[V])(nil).set(shift+pbits, old)
+	at := pat(n.leafmap, bit)
+	if n.leafmap&bit == 0 {
+		return n.insert(at, bit, l), true
 	}
-	child, added := old.child.set(shift+pbits, e)
-	return n.replace(at, pentry[V]{child: child}), added
-}
-
-// replace returns the node with one entry exchanged.
-func (n *pnode[V]) replace(at int, e pentry[V]) *pnode[V] {
-	next := &pnode[V]{bitmap: n.bitmap, entries: slices.Clone(n.entries)}
-	next.entries[at] = e
-	return next
+	old := n.leaves[at]
+	if old.hash == l.hash && old.key == l.key {
+		return n.withLeaf(at, l), false
+	}
+	child, _ := (*pnode[V])(nil).set(shift+pbits, old)
+	child, _ = child.set(shift+pbits, l)
+	return &pnode[V]{leafmap: n.leafmap &^ bit, nodemap: n.nodemap | bit, leaves: without(n.leaves, at),
+		nodes: inserted(n.nodes, pat(n.nodemap, bit), child)}, true
 }
 
 // delete returns nil for a node that is left empty.
 func (n *pnode[V]) delete(shift uint, hash uint64, key string) (next *pnode[V], removed bool) {
 	if shift >= pdepth {
 		if i := n.find(key); i >= 0 {
-			return n.without(i, 0), true
+			return n.remove(i, 0), true
 		}
 		return n, false
 	}
-	bit, at := n.slot(hash, shift)
-	if n.bitmap&bit == 0 {
-		return n, false
-	}
-	e := n.entries[at]
-	if e.child == nil {
-		if e.hash != hash || e.key != key {
+	bit := pbit(hash, shift)
+	if n.nodemap&bit == 0 {
+		at := pat(n.leafmap, bit)
+		if n.leafmap&bit == 0 || n.leaves[at].hash != hash || n.leaves[at].key != key {
 			return n, false
 		}
-		return n.without(at, bit), true
+		return n.remove(at, bit), true
 	}
-	child, removed := e.child.delete(shift+pbits, hash, key)
+	at := pat(n.nodemap, bit)
+	child, removed := n.nodes[at].delete(shift+pbits, hash, key)
 	switch {
 	case !removed:
 		return n, false
 	case child == nil:
-		return n.without(at, bit), true
-	case len(child.entries) == 1 && child.entries[0].child == nil:
-		return n.replace(at, child.entries[0]), true
+		return orNone(&pnode[V]{leafmap: n.leafmap, nodemap: n.nodemap &^ bit, leaves: n.leaves, nodes: without(n.nodes, at)}), true
+	case len(child.leaves) == 1 && len(child.nodes) == 0:
+		return &pnode[V]{leafmap: n.leafmap | bit, nodemap: n.nodemap &^ bit,
+			leaves: inserted(n.leaves, pat(n.leafmap, bit), child.leaves[0]), nodes: without(n.nodes, at)}, true
 	}
-	return n.replace(at, pentry[V]{child: child}), true
+	return n.withNode(at, child), true
 }
 
-func (n *pnode[V]) without(at int, bit uint64) *pnode[V] {
-	if len(n.entries) == 1 {
+// withLeaf returns the node with one leaf exchanged, withNode with one node.
+func (n *pnode[V]) withLeaf(i int, l pleaf[V]) *pnode[V] {
+	next := *n
+	next.leaves = slices.Clone(n.leaves)
+	next.leaves[i] = l
+	return &next
+}
+
+func (n *pnode[V]) withNode(i int, child *pnode[V]) *pnode[V] {
+	next := *n
+	next.nodes = slices.Clone(n.nodes)
+	next.nodes[i] = child
+	return &next
+}
+
+// insert returns the node with a leaf more, remove with one less, nil if that is left empty.
+func (n *pnode[V]) insert(i int, bit uint64, l pleaf[V]) *pnode[V] {
+	return &pnode[V]{leafmap: n.leafmap | bit, nodemap: n.nodemap, leaves: inserted(n.leaves, i, l), nodes: n.nodes}
+}
+
+func (n *pnode[V]) remove(i int, bit uint64) *pnode[V] {
+	return orNone(&pnode[V]{leafmap: n.leafmap &^ bit, nodemap: n.nodemap, leaves: without(n.leaves, i), nodes: n.nodes})
+}
+
+// orNone is nil for a node that holds nothing.
+func orNone[V any](n *pnode[V]) *pnode[V] {
+	if len(n.leaves)+len(n.nodes) == 0 {
 		return nil
 	}
-	next := &pnode[V]{bitmap: n.bitmap &^ bit, entries: make([]pentry[V], 0, len(n.entries)-1)}
-	next.entries = append(append(next.entries, n.entries[:at]...), n.entries[at+1:]...)
-	return next
+	return n
+}
+
+// inserted is a copy of a list with one more, without with one less; they have no room to spare.
+func inserted[T any](list []T, i int, v T) []T {
+	out := make([]T, len(list)+1)
+	copy(out, list[:i])
+	out[i] = v
+	copy(out[i+1:], list[i:])
+	return out
+}
+
+func without[T any](list []T, i int) []T {
+	if len(list) == 1 {
+		return nil
+	}
+	out := make([]T, len(list)-1)
+	copy(out, list[:i])
+	copy(out[i:], list[i+1:])
+	return out
 }
 
 func (n *pnode[V]) each(yield func(string, V) bool) bool {
-	for i := range n.entries {
-		e := &n.entries[i]
-		if e.child != nil {
-			if !e.child.each(yield) {
-				return false
-			}
-		} else if !yield(e.key, e.value) {
+	for i := range n.leaves {
+		if !yield(n.leaves[i].key, n.leaves[i].value) {
+			return false
+		}
+	}
+	for _, child := range n.nodes {
+		if !child.each(yield) {
 			return false
 		}
 	}

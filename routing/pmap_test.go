@@ -58,11 +58,11 @@ func TestPersistentMapTellsKeysOfOneHashApart(t *testing.T) {
 		var root *pnode[int]
 		for i := range 5 {
 			var added bool
-			if root, added = root.set(0, pentry[int]{hash: hash(i), key: fmt.Sprint(i), value: i}); !added {
+			if root, added = root.set(0, pleaf[int]{hash(i), fmt.Sprint(i), i}); !added {
 				t.Fatalf("key %d was taken for another", i)
 			}
 		}
-		root, added := root.set(0, pentry[int]{hash: hash(3), key: "3", value: 33})
+		root, added := root.set(0, pleaf[int]{hash(3), "3", 33})
 		if added {
 			t.Error("a key was added twice")
 		}

@@ -144,8 +144,8 @@ func (t *Table) Changes(prev *Table) iter.Seq2[*Service, *Service] {
 // Route is a match and the service that it leads to.
 type Route struct {
 	// Route is as announced, but with its host in lower case, its path without a slash at the end, and its header names
-	// canonical.
-	discovery.Route
+	// canonical. It is never nil, and what it points to does not change.
+	*discovery.Route
 	// Source is the name of the source that announced the route; "default" for a service's host name, "catch-all" for
 	// what answers everything.
 	Source string
