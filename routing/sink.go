@@ -9,9 +9,13 @@ import (
 // source is what one source announces now. All of it is guarded by the catalog's lock.
 type source struct {
 	name     string
-	services map[string]discovery.Service // none empty
+	services map[string]discovery.Service // none empty; changed by set and drop
 	routes   map[string]discovery.Route
 	problems map[string]discovery.Problem // by key
+
+	// backends and owned count those of services, and their routes; stale names the services that have stale parts.
+	backends, owned int
+	stale           map[string]struct{}
 
 	// named is what was named since Resync, nil outside of a full listing.
 	named *listing
@@ -36,7 +40,30 @@ type listing struct {
 func newSource(name string) *source {
 	return &source{
 		name: name, services: map[string]discovery.Service{}, routes: map[string]discovery.Route{},
-		problems: map[string]discovery.Problem{}, resyncs: map[string]uint64{}, rejected: map[string]uint64{},
+		problems: map[string]discovery.Problem{}, stale: map[string]struct{}{}, resyncs: map[string]uint64{}, rejected: map[string]uint64{},
+	}
+}
+
+// set replaces what is announced of a service, drop withdraws it.
+func (s *source) set(svc discovery.Service) {
+	s.count(svc)
+	s.services[svc.Name] = svc
+}
+
+func (s *source) drop(service string) {
+	s.count(discovery.Service{Name: service})
+	delete(s.services, service)
+}
+
+// count has the numbers follow a service that is about to be replaced.
+func (s *source) count(next discovery.Service) {
+	old := s.services[next.Name]
+	s.backends += len(next.Backends) - len(old.Backends)
+	s.owned += len(next.Routes) - len(old.Routes)
+	if len(next.Stale) > 0 {
+		s.stale[next.Name] = struct{}{}
+	} else if len(old.Stale) > 0 {
+		delete(s.stale, next.Name)
 	}
 }
 
@@ -97,9 +124,9 @@ func (k *sink) Service(svc discovery.Service) {
 		case svc.Empty() && !had, had && old.Equal(svc):
 			return
 		case svc.Empty():
-			delete(s.services, svc.Name)
+			s.drop(svc.Name)
 		default:
-			s.services[svc.Name] = svc
+			s.set(svc)
 		}
 		k.c.guardService(s, old, svc, now)
 		k.c.touchService(svc.Name, seen)
@@ -172,10 +199,10 @@ func (c *Catalog) prune(s *source, now time.Time) {
 		}
 		if stale.Reason != "" {
 			svc.Stale = []discovery.Stale{{Part: discovery.StaleService, Reason: stale.Reason, Detail: stale.Detail}}
-			s.services[name] = svc
+			s.set(svc)
 			continue
 		}
-		delete(s.services, name)
+		s.drop(name)
 		c.guardService(s, svc, discovery.Service{}, now)
 		c.touchService(name, now)
 	}

@@ -138,7 +138,7 @@ func (c *Catalog) restoreSource(s *source, from SourceState) {
 	s.synced, s.restored = from.Synced, true
 	for _, svc := range from.Services {
 		s.guard.total += len(serving(svc).Backends) - len(serving(s.services[svc.Name]).Backends)
-		s.services[svc.Name] = svc
+		s.set(svc)
 		c.touchService(svc.Name, time.Time{})
 	}
 	for _, r := range from.Routes {

@@ -90,14 +90,12 @@ func (c *Catalog) Status() Status {
 
 func (s *source) status() SourceStatus {
 	st := SourceStatus{
-		Name: s.name, Restored: s.restored, Up: s.up, Err: s.err, Synced: s.synced, Services: len(s.services), Routes: len(s.routes),
+		Name: s.name, Restored: s.restored, Up: s.up, Err: s.err, Synced: s.synced, Services: len(s.services), Backends: s.backends, Routes: len(s.routes) + s.owned,
 		Resyncs: maps.Clone(s.resyncs), Rejected: maps.Clone(s.rejected), Guard: s.guard.status(),
 	}
-	for _, svc := range s.services {
-		st.Backends += len(svc.Backends)
-		st.Routes += len(svc.Routes)
-		for _, m := range svc.Stale {
-			st.Stale = append(st.Stale, StaleItem{Service: svc.Name, Stale: m})
+	for name := range s.stale {
+		for _, m := range s.services[name].Stale {
+			st.Stale = append(st.Stale, StaleItem{Service: name, Stale: m})
 		}
 	}
 	for _, r := range s.routes {
