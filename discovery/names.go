@@ -54,6 +54,13 @@ func CheckID(id string) error {
 // ParseURL reads a backend's address as people write it (http://10.0.0.5:8080, https://api.internal, 10.0.0.5:8080,
 // [::1]:8080) and returns it as scheme://host:port. Without a scheme http is meant; with one the port may be left out.
 func ParseURL(s string) (string, error) {
+	if normal(s) {
+		return s, nil
+	}
+	return parseURL(s)
+}
+
+func parseURL(s string) (string, error) {
 	const want = "want http://host:port, https://host:port or host:port"
 	if s == "" {
 		return "", errors.New("the address is empty; " + want)
@@ -87,6 +94,33 @@ func ParseURL(s string) (string, error) {
 		return "", fmt.Errorf("the port %q of %q is not 1 to 65535; %s", port, clip(s), want)
 	}
 	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port), nil
+}
+
+// normal reports whether an address of the plainest kind is as [ParseURL] returns it: most are, and catalogs are great.
+func normal(s string) bool {
+	rest, ok := strings.CutPrefix(s, "http://")
+	if !ok {
+		if rest, ok = strings.CutPrefix(s, "https://"); !ok {
+			return false
+		}
+	}
+	host, port, ok := strings.Cut(rest, ":")
+	if !ok || host == "" || len(host) > MaxNameLen || port == "" || len(port) > 5 || port[0] == '0' {
+		return false
+	}
+	for i := 0; i < len(host); i++ {
+		if c := host[i]; !('a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_' || c == '.') {
+			return false
+		}
+	}
+	n := 0
+	for i := 0; i < len(port); i++ {
+		if port[i] < '0' || port[i] > '9' {
+			return false
+		}
+		n = 10*n + int(port[i]-'0')
+	}
+	return n <= 65535
 }
 
 // validHost reports whether h is an IP address or a host name that a resolver could be asked for.

@@ -32,11 +32,14 @@ func TestAnAddressWithALoginIsRefusedWithoutRepeatingIt(t *testing.T) {
 }
 
 func FuzzParseURL(f *testing.F) {
-	for _, seed := range []string{"http://10.0.0.5:8080", "h:1", "[::1]:80", "https://h/", "http://u:p@h:1", "://", "h:99999"} {
+	for _, seed := range []string{"http://10.0.0.5:8080", "h:1", "[::1]:80", "https://h/", "http://u:p@h:1", "://", "h:99999", "https://a-b.c_d:1", "http://h:08", "http://.:65536"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		u, err := ParseURL(text)
+		if long, e := parseURL(text); long != u || (e == nil) != (err == nil) {
+			t.Errorf("%q is read as %q (%v), the long way as %q (%v)", text, u, err, long, e)
+		}
 		if err != nil {
 			if len(err.Error()) > 2000 {
 				t.Errorf("the error of %q has %d bytes", text, len(err.Error()))
