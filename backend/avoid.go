@@ -20,7 +20,11 @@ const (
 type avoidance struct {
 	// until is the time to which the backend is avoided, as [steady.Nanos] has it; 0 if it was reached since.
 	until atomic.Int64
+	turns lazy[avoidTurns]
+}
 
+// avoidTurns are how avoidances follow one another.
+type avoidTurns struct {
 	mu    sync.Mutex
 	wait  time.Duration // guarded by mu: the length of the last avoidance
 	timer *time.Timer   // guarded by mu: tells when the time has passed
@@ -29,17 +33,17 @@ type avoidance struct {
 // Unreachable tells that no connection could be made. The backend is avoided for a second; if the first exchange after
 // that cannot connect either for two, and so on to ten.
 func (s *State) Unreachable(now time.Time) {
-	a := &s.avoid
 	if s.unreached(now) {
 		return
 	}
+	a := s.avoid.turns.use() // before retired is read, so that who retires the record finds it
 	a.mu.Lock()
 	if s.unreached(now) || s.retired.Load() {
 		a.mu.Unlock()
 		return
 	}
 	a.wait = min(max(2*a.wait, AvoidMin), AvoidMax)
-	a.until.Store(steady.Nanos(now.Add(a.wait)))
+	s.avoid.until.Store(steady.Nanos(now.Add(a.wait)))
 	if a.timer != nil {
 		a.timer.Stop()
 	}
@@ -67,10 +71,13 @@ func (s *State) unreached(now time.Time) bool {
 }
 
 func (s *State) stopAvoiding() {
-	a := &s.avoid
+	a := s.avoid.turns.used()
+	if a == nil {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.until.Store(0)
+	s.avoid.until.Store(0)
 	a.wait = 0
 	if a.timer != nil {
 		a.timer.Stop()

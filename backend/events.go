@@ -25,19 +25,24 @@ type events struct {
 }
 
 func (s *State) note(e Event) {
-	s.events.mu.Lock()
-	defer s.events.mu.Unlock()
-	if len(s.events.last) == maxEvents {
-		s.events.last = append(s.events.last[:0], s.events.last[1:]...)
+	es := s.events.use()
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	if len(es.last) == maxEvents {
+		es.last = append(es.last[:0], es.last[1:]...)
 	}
-	s.events.last = append(s.events.last, e)
+	es.last = append(es.last, e)
 }
 
 // Events are the last few changes, the latest first. The slice is the caller's.
 func (s *State) Events() []Event {
-	s.events.mu.Lock()
-	defer s.events.mu.Unlock()
-	out := slices.Clone(s.events.last)
+	es := s.events.used()
+	if es == nil {
+		return nil
+	}
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	out := slices.Clone(es.last)
 	slices.Reverse(out)
 	return out
 }

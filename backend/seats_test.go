@@ -108,8 +108,8 @@ func TestSeatsAgainstAModel(t *testing.T) {
 				waiting = slices.Delete(waiting, i, i+1)
 			},
 			"": func(t *rapid.T) {
-				if s.taken != holding || s.Waiting() != int64(len(waiting)) || slices.ContainsFunc(waiting, granted) {
-					t.Fatalf("%d taken, %d wait; want %d and %d", s.taken, s.Waiting(), holding, len(waiting))
+				if s.use().taken != holding || s.Waiting() != int64(len(waiting)) || slices.ContainsFunc(waiting, granted) {
+					t.Fatalf("%d taken, %d wait; want %d and %d", s.use().taken, s.Waiting(), holding, len(waiting))
 				}
 			},
 		})
@@ -139,7 +139,7 @@ func TestSeatsAreNeverMoreThanThereAre(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if s.taken != 0 || s.Waiting() != 0 {
-		t.Errorf("%d taken, %d wait", s.taken, s.Waiting())
+	if s.use().taken != 0 || s.Waiting() != 0 {
+		t.Errorf("%d taken, %d wait", s.use().taken, s.Waiting())
 	}
 }

@@ -67,7 +67,7 @@ type State struct {
 	limit    atomic.Pointer[breaker.Limit]
 	// ejections counts those as an outlier.
 	ejections atomic.Uint64
-	events    events
+	events    lazy[events]
 
 	// probe is the last probe's result, for people to read.
 	probe atomic.Pointer[ProbeResult]
@@ -76,8 +76,14 @@ type State struct {
 	// by New and nil for none.
 	changed func(*State)
 
-	mu       sync.Mutex // orders OnRetire and Retire
-	onRetire []func()   // guarded by mu; nil once retired
+	retiring lazy[retiring]
+	breaker  breaker.Breaker // what Breaker points to
+}
+
+// retiring is what is to be done when the record leaves the table.
+type retiring struct {
+	mu sync.Mutex // orders OnRetire and Retire
+	fs []func()   // guarded by mu; nil once retired
 }
 
 // ProbeResult is the outcome of one probe.
@@ -95,8 +101,14 @@ type ProbeResult struct {
 // every change of what [State.Available] depends on, as long as the backend is in the table; it must not block, and it
 // may be called concurrently. It is called outside all locks and reads what the state is by then.
 func New(key Key, opts breaker.Options, changed func(*State)) *State {
+	return NewUnder(key, breaker.NewRules(opts), changed)
+}
+
+// NewUnder is New with rules of the breaker that are shared.
+func NewUnder(key Key, rules *breaker.Rules, changed func(*State)) *State {
 	s := &State{key: key, changed: changed}
-	s.Breaker = breaker.New(opts, s.breakerChanged)
+	s.Breaker = &s.breaker
+	s.Breaker.Init(rules, s.breakerChanged)
 	return s
 }
 
@@ -192,13 +204,14 @@ func (s *State) SetLastProbe(r ProbeResult) { s.probe.Store(&r) }
 // OnRetire has f called once when the backend has left the table (its idle connections are to be closed then), at once
 // if it has left already.
 func (s *State) OnRetire(f func()) {
-	s.mu.Lock()
+	r := s.retiring.use() // before retired is read, so that Retire finds it
+	r.mu.Lock()
 	if !s.retired.Load() {
-		s.onRetire = append(s.onRetire, f)
-		s.mu.Unlock()
+		r.fs = append(r.fs, f)
+		r.mu.Unlock()
 		return
 	}
-	s.mu.Unlock()
+	r.mu.Unlock()
 	f()
 }
 
@@ -208,11 +221,13 @@ func (s *State) Retired() bool { return s.retired.Load() }
 // Retire marks the backend as gone from the table: its breaker's timer ends, no change is told any more, and what
 // [State.OnRetire] was given is called. Exchanges under way finish; further calls do nothing.
 func (s *State) Retire() {
-	s.mu.Lock()
-	fs := s.onRetire
-	s.onRetire = nil
 	s.retired.Store(true)
-	s.mu.Unlock()
+	var fs []func()
+	if r := s.retiring.used(); r != nil {
+		r.mu.Lock()
+		fs, r.fs = r.fs, nil
+		r.mu.Unlock()
+	}
 	s.Breaker.Close()
 	s.stopAvoiding()
 	for _, f := range fs {

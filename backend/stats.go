@@ -15,7 +15,7 @@ var LatencyBounds = [...]time.Duration{
 // Stats count what was asked and how it was answered, of a backend (attempts) or a service (exchanges). The zero value
 // is ready; all methods may be called concurrently. What nothing was asked of takes no memory for it: in a great table
 // that is most.
-type Stats struct{ counters atomic.Pointer[counters] }
+type Stats struct{ lazy[counters] }
 
 type counters struct {
 	codes    [6]atomic.Uint64 // by first digit of the status; 0 counts what got no answer at all
@@ -25,15 +25,6 @@ type counters struct {
 	sessions atomic.Uint64
 }
 
-// counting returns the counters, made when first used.
-func (s *Stats) counting() *counters {
-	if c := s.counters.Load(); c != nil {
-		return c
-	}
-	s.counters.CompareAndSwap(nil, new(counters))
-	return s.counters.Load()
-}
-
 // Observe counts one attempt or exchange. The code is the status that was answered, 0 for none (reset, timeout,
 // refused); the latency is measured to the response head. It allocates nothing but the first time.
 func (s *Stats) Observe(code int, latency time.Duration) {
@@ -41,7 +32,7 @@ func (s *Stats) Observe(code int, latency time.Duration) {
 	if class < 1 || class > 5 {
 		class = 0
 	}
-	c := s.counting()
+	c := s.use()
 	c.codes[class].Add(1)
 	i := 0
 	for i < len(LatencyBounds) && latency > LatencyBounds[i] {
@@ -52,10 +43,10 @@ func (s *Stats) Observe(code int, latency time.Duration) {
 }
 
 // AddRetry counts a retry: of an exchange, for a service; away from a backend, for a backend.
-func (s *Stats) AddRetry() { s.counting().retries.Add(1) }
+func (s *Stats) AddRetry() { s.use().retries.Add(1) }
 
 // AddSession counts a session that was begun.
-func (s *Stats) AddSession() { s.counting().sessions.Add(1) }
+func (s *Stats) AddSession() { s.use().sessions.Add(1) }
 
 // Snapshot is a reading of [Stats].
 type Snapshot struct {
@@ -71,7 +62,7 @@ type Snapshot struct {
 // Read returns the counters now. Counters that change meanwhile may be read from before or after.
 func (s *Stats) Read() Snapshot {
 	var r Snapshot
-	c := s.counters.Load()
+	c := s.used()
 	if c == nil {
 		return r
 	}

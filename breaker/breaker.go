@@ -1,7 +1,6 @@
 package breaker
 
 import (
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,11 +9,10 @@ import (
 // Breaker is a circuit breaker. Its methods may be called concurrently.
 type Breaker struct {
 	word    atomic.Uint64           // a word; changes of state are made under mu, everything else by compare and swap
-	opts    atomic.Pointer[Options] // filled; written under mu
+	rules   atomic.Pointer[Rules]   // written under mu
 	opening atomic.Pointer[opening] // how long the breaker is open; written under mu, before the word says open
 	window  atomic.Pointer[window]  // nil without a rate; written under mu, before the word says closed
 	changed func()                  // called without locks; nil for none
-	random  func() float64          // from 0 to 1
 
 	mu     sync.Mutex  // makes changes of state and of options one after another
 	timer  *time.Timer // guarded by mu; runs while the breaker is open
@@ -34,11 +32,18 @@ type opening struct {
 // all locks, and possibly concurrently; it reads what the state is now. That an open breaker's reset timeout has passed
 // is such a change, and it is told when it happens, not only when the next exchange asks.
 func New(o Options, changed func()) *Breaker {
-	b := &Breaker{changed: changed, random: rand.Float64}
-	o = o.filled()
-	b.opts.Store(&o)
-	b.renewWindowLocked(0, time.Now())
+	b := new(Breaker)
+	b.Init(NewRules(o), changed)
 	return b
+}
+
+// Init makes a breaker of a zero value as [New] does.
+func (b *Breaker) Init(r *Rules, changed func()) {
+	b.changed = changed
+	b.rules.Store(r)
+	if r.opts.FailureRate > 0 {
+		b.renewWindowLocked(0, time.Now())
+	}
 }
 
 // Allow asks to let an exchange through at the given time. Every permit goes back by exactly one Done; a refusal has
@@ -50,7 +55,7 @@ func (b *Breaker) Allow(now time.Time) (Permit, bool) {
 		case Closed:
 			return w.permit(false), true
 		case HalfOpen:
-			opts, o := b.opts.Load(), b.opening.Load()
+			opts, o := b.options(), b.opening.Load()
 			last, at := o.trialAt.Load(), int64(now.Sub(o.since))
 			if w.trials() >= opts.HalfOpenLimit && (at-last < int64(opts.ResetTimeout) || w.trials() == maxCount) {
 				return 0, false
@@ -76,7 +81,7 @@ func (b *Breaker) Allow(now time.Time) (Permit, bool) {
 
 // Done gives a permit back with the outcome of its exchange, at the time that it became known.
 func (b *Breaker) Done(p Permit, now time.Time, o Outcome) {
-	opts := b.opts.Load()
+	opts := b.options()
 	tooMany := o != Ignored && !p.trial() && b.rate(p.generation(), now, o, opts)
 	for {
 		w := word(b.word.Load())
@@ -158,14 +163,18 @@ func (b *Breaker) State(now time.Time) State {
 // outcome on, but for those of a window of another length; an open breaker's time counts from when it opened. A breaker
 // that is disabled closes.
 func (b *Breaker) SetOptions(o Options) {
-	o = o.filled()
+	b.SetRules(&Rules{o.filled(), b.rules.Load().random})
+}
+
+// SetRules is SetOptions with rules that are shared.
+func (b *Breaker) SetRules(r *Rules) {
 	b.mu.Lock()
-	old := *b.opts.Load()
-	if old == o {
+	old, o := *b.options(), &r.opts
+	b.rules.Store(r)
+	if old == *o {
 		b.mu.Unlock()
 		return
 	}
-	b.opts.Store(&o)
 	if o.FailureRate == 0 || o.Window != old.Window || old.FailureRate == 0 {
 		b.renewWindowLocked(word(b.word.Load()).generation(), time.Now())
 	}
@@ -189,6 +198,8 @@ func (b *Breaker) Close() {
 	b.stopLocked()
 	b.mu.Unlock()
 }
+
+func (b *Breaker) options() *Options { return &b.rules.Load().opts }
 
 func (b *Breaker) notify() {
 	if b.changed != nil {

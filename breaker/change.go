@@ -25,7 +25,7 @@ func (b *Breaker) changeLocked(w, next word, now time.Time) bool {
 		b.stopLocked()
 		return true
 	}
-	if b.opts.Load().disabled() || word(b.word.Load()) != w {
+	if b.options().disabled() || word(b.word.Load()) != w {
 		return false
 	}
 	// Readers that see the word open must find its opening, so it comes first. The state cannot change under mu: if the
@@ -34,7 +34,7 @@ func (b *Breaker) changeLocked(w, next word, now time.Time) bool {
 	if w.state() == HalfOpen {
 		o.failed = b.opening.Load().failed + 1
 	}
-	o.until = now.Add(b.opts.Load().open(o.failed, b.random()))
+	o.until = now.Add(b.openFor(o.failed))
 	b.opening.Store(o)
 	if !b.word.CompareAndSwap(uint64(w), uint64(next)) {
 		return false
@@ -43,9 +43,15 @@ func (b *Breaker) changeLocked(w, next word, now time.Time) bool {
 	return true
 }
 
+// openFor is how long the breaker is open after so many failed half-open times in a row.
+func (b *Breaker) openFor(failed int) time.Duration {
+	r := b.rules.Load()
+	return r.opts.open(failed, r.random())
+}
+
 // openLocked sets until when an open breaker refuses, counted from the given time.
 func (b *Breaker) openLocked(generation uint64, since time.Time, failed int) {
-	o := &opening{generation: generation, since: since, until: since.Add(b.opts.Load().open(failed, b.random())), failed: failed}
+	o := &opening{generation: generation, since: since, until: since.Add(b.openFor(failed)), failed: failed}
 	b.opening.Store(o)
 	b.armLocked(o, time.Now())
 }
@@ -65,7 +71,7 @@ func (b *Breaker) closeLocked() bool {
 
 // renewWindowLocked begins to count anew for the closed state of that generation; without a rate nothing is counted.
 func (b *Breaker) renewWindowLocked(generation uint64, now time.Time) {
-	if o := b.opts.Load(); o.FailureRate > 0 {
+	if o := b.options(); o.FailureRate > 0 {
 		b.window.Store(newWindow(generation, o.Window, now))
 	} else {
 		b.window.Store(nil)

@@ -160,7 +160,7 @@ func TestBehavesAsItsModel(t *testing.T) {
 		b := New(m.opts, func() { changes++ })
 		defer b.Close()
 		m.random = rapid.Float64Range(0, 1).Draw(t, "random")
-		b.random = func() float64 { return m.random }
+		b.rules.Load().random = func() float64 { return m.random }
 		// origin is when the breaker began to count anew on its own, which it reads from the clock.
 		origin := func() time.Time {
 			if w := b.window.Load(); w != nil {

@@ -1,6 +1,9 @@
 package breaker
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // Options say when a breaker opens and how it closes again. The zero value never opens. Options are comparable.
 type Options struct {
@@ -56,6 +59,18 @@ func (o Options) filled() Options {
 	o.HalfOpenLimit = min(max(o.HalfOpenLimit, 1), maxCount)
 	return o
 }
+
+// Rules are options made ready for breakers, which share them.
+type Rules struct {
+	opts   Options        // filled
+	random func() float64 // from 0 to 1
+}
+
+// NewRules makes rules of options.
+func NewRules(o Options) *Rules { return &Rules{o.filled(), rand.Float64} }
+
+// Are reports whether the rules were made of options like these.
+func (r *Rules) Are(o Options) bool { return r.opts == o.filled() }
 
 func (o *Options) disabled() bool { return o.FailureThreshold == 0 && o.FailureRate == 0 }
 

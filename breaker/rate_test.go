@@ -77,7 +77,7 @@ func TestOpenTimesGrowAndStartOverOnceClosed(t *testing.T) {
 func TestJitterVariesOpenTimesByItsShare(t *testing.T) {
 	for random, want := range map[float64]time.Duration{0: 8 * time.Second, 0.5: 10 * time.Second, 1: 12 * time.Second} {
 		b := newBreaker(t, Options{FailureThreshold: 1, ResetTimeout: 10 * time.Second, ResetJitter: 0.2}, nil)
-		b.random = func() float64 { return random }
+		b.rules.Load().random = func() float64 { return random }
 		now := time.Now()
 		pass(t, b, now, Failure)
 		wantState(t, b, now.Add(want-1), Open)

@@ -88,6 +88,9 @@ type builder struct {
 	leaves  map[string]*claim
 	retired []*backend.State
 	buf     hasher // for reuse
+	// policy is the one that was hashed last, sum its hash.
+	policy *Policy
+	sum    fingerprint
 }
 
 // draft is an entry in the making.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/vietddude/load-balancer/backend"
+	"github.com/vietddude/load-balancer/breaker"
 	"github.com/vietddude/load-balancer/discovery"
 	"github.com/vietddude/load-balancer/probe"
 )
@@ -17,13 +18,14 @@ func (b *builder) nextService(old *Service, ch *serviceChange) (*Service, []disc
 	if old != nil {
 		before, next.Runtime = old.Backends, old.Runtime
 		if *old.Policy == *next.Policy {
-			next.Policy, next.policySum = old.Policy, old.policySum
+			next.Policy, next.policySum, next.rules = old.Policy, old.policySum, old.rules
 		}
 	} else {
 		next.Runtime = &Runtime{}
 	}
 	if next.policySum == (fingerprint{}) {
-		next.policySum = hashPolicy(next.Policy)
+		next.policySum = b.policySum(next.Policy)
+		next.rules = b.rules(next.Policy)
 	}
 	var problems []discovery.Problem
 	next.Backends = make([]*Backend, 0, len(ch.backends))
@@ -84,6 +86,22 @@ func (b *builder) nextBackend(last *Backend, m *mergedBackend, s *Service) (*Bac
 	return next, nil
 }
 
+// policySum is the hash of a policy, which services that follow one another mostly share.
+func (b *builder) policySum(p *Policy) fingerprint {
+	if b.policy != p {
+		b.policy, b.sum = p, hashPolicy(p)
+	}
+	return b.sum
+}
+
+// rules are a policy's for breakers.
+func (b *builder) rules(p *Policy) *breaker.Rules {
+	if b.t.rules == nil || !b.t.rules.Are(p.Breaker) {
+		b.t.rules = breaker.NewRules(p.Breaker)
+	}
+	return b.t.rules
+}
+
 // says reports whether the backend is as it was merged.
 func (b *Backend) says(m *mergedBackend) bool {
 	return b.Held == m.held && b.Backend.Equal(m.Backend) && slices.Equal(b.Sources, m.sources)
@@ -91,7 +109,10 @@ func (b *Backend) says(m *mergedBackend) bool {
 
 // newState is the record of a backend of which nothing is known.
 func newState(key backend.Key, s *Service) *backend.State {
-	state := backend.New(key, s.Policy.Breaker, s.Runtime.changed)
+	if s.Runtime.told == nil {
+		s.Runtime.told = s.Runtime.changed
+	}
+	state := backend.NewUnder(key, s.rules, s.Runtime.told)
 	if p := &s.Policy.Probe; p.Interval > 0 && p.InitialState == probe.InitiallyProbing {
 		state.StartProbing()
 	}

@@ -231,10 +231,10 @@ func (c *Catalog) publish(next, prev *Table, retired []*backend.State) {
 			continue
 		}
 		relimit := before != nil && before.Policy.Limit != after.Policy.Limit
-		rebreak := before != nil && before.Policy.Breaker != after.Policy.Breaker
+		rebreak := before != nil && before.rules != after.rules
 		for _, b := range after.Backends {
 			if rebreak {
-				b.State.Breaker.SetOptions(after.Policy.Breaker)
+				b.State.Breaker.SetRules(after.rules)
 			}
 			b.State.SetDraining(b.Draining)
 			b.State.SetFailing(b.Failing && after.Policy.Health != HealthProbe)

@@ -25,6 +25,9 @@ type Runtime struct {
 
 	judging judging
 
+	// told is the method changed, made once for all records; of the builder.
+	told func(*backend.State)
+
 	// stale says that something changed since the ready set was last begun to be made.
 	stale atomic.Bool
 	// large says that making the ready set is left to a goroutine.

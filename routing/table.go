@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/vietddude/load-balancer/backend"
+	"github.com/vietddude/load-balancer/breaker"
 	"github.com/vietddude/load-balancer/discovery"
 )
 
@@ -35,6 +36,8 @@ type Table struct {
 	touched []string
 	// sum is that of all entries.
 	sum fingerprint
+	// rules are those for breakers that were made last: most services have the same.
+	rules *breaker.Rules
 }
 
 // tableSettings are the part of the settings that a table depends on.
@@ -169,6 +172,9 @@ type Service struct {
 	Past bool
 	// Runtime is what outlives the table.
 	Runtime *Runtime
+
+	// rules are the policy's for breakers.
+	rules *breaker.Rules
 
 	policySum, sum fingerprint
 }

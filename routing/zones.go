@@ -120,7 +120,10 @@ func (r *Runtime) zoneSharesLocked(set *ReadySet) map[string]float64 {
 // zoneCounters count a service's attempts by the zone of the backend. They outlive tables.
 type zoneCounters struct {
 	mu     sync.Mutex
-	byName map[string]*atomic.Uint64 // guarded by mu
+	byName map[string]*atomic.Uint64 // guarded by mu; of zones that have a name
+	// nowhere counts for backends without a zone, which may be all; some says that there are any, and is guarded by mu.
+	nowhere atomic.Uint64
+	some    bool
 }
 
 // maxZones bounds the zones of a service that are counted apart; what comes beyond is counted as OtherZone.
@@ -132,6 +135,10 @@ const OtherZone = "other"
 func (c *zoneCounters) at(zone string) *atomic.Uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if zone == "" {
+		c.some = true
+		return &c.nowhere
+	}
 	n := c.byName[zone]
 	if n == nil && len(c.byName) >= maxZones {
 		zone = OtherZone
@@ -153,7 +160,10 @@ func (r *Runtime) ZoneRequests() map[string]uint64 {
 	c := &r.zones
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := make(map[string]uint64, len(c.byName))
+	out := make(map[string]uint64, len(c.byName)+1)
+	if c.some {
+		out[""] = c.nowhere.Load()
+	}
 	for zone, n := range c.byName {
 		out[zone] = n.Load()
 	}
