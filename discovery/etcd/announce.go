@@ -17,7 +17,7 @@ func (s *service) state(name string, seen time.Time) discovery.Service {
 	}
 	for _, it := range s.backends {
 		if it.good {
-			svc.Backends = append(svc.Backends, it.backend)
+			svc.Backends = append(svc.Backends, *it.backend)
 		}
 		if it.fault != nil {
 			svc.Stale = append(svc.Stale, it.stale(discovery.StaleBackend, it.id))
@@ -25,13 +25,25 @@ func (s *service) state(name string, seen time.Time) discovery.Service {
 	}
 	if it := s.policy; it != nil {
 		if it.good {
-			svc.Policy = it.policy
+			svc.Policy = it.text.policy
 		}
 		if it.fault != nil {
 			svc.Stale = append(svc.Stale, it.stale(discovery.StalePolicy, ""))
 		}
 	}
 	return svc
+}
+
+// keep notes what was told: of backends that are the same nothing else is kept.
+func (s *service) keep(told discovery.Service) {
+	s.told = told
+	i := 0
+	for _, it := range s.backends {
+		if it.good {
+			it.backend = &told.Backends[i]
+			i++
+		}
+	}
 }
 
 // stale is the mark of an item in force whose present value cannot be read.
@@ -43,7 +55,7 @@ func (it *item) stale(part, id string) discovery.Stale {
 func (it *item) announced() discovery.Route {
 	r := discovery.Route{Name: it.id}
 	if it.good {
-		r = *it.route
+		r = it.text.route
 	}
 	if it.fault != nil {
 		r.Stale = it.stale("", "")
@@ -59,8 +71,10 @@ func (c *core) flush(sink discovery.Sink, seen time.Time) {
 		next := s.state(name, seen)
 		if changed := s.told.Name == "" && !next.Empty() || s.told.Name != "" && !next.Equal(s.told); changed {
 			sink.Service(next)
+			s.keep(next)
+		} else {
+			s.keep(s.told)
 		}
-		s.told = next
 		if next.Empty() {
 			delete(c.services, name)
 		}
@@ -100,12 +114,16 @@ func (c *core) flush(sink discovery.Sink, seen time.Time) {
 func (c *core) announce(sink discovery.Sink, seen time.Time) {
 	for _, name := range slices.Sorted(maps.Keys(c.services)) {
 		s := c.services[name]
-		s.told = s.state(name, seen)
-		if s.told.Empty() {
+		next := s.state(name, seen)
+		if next.Empty() {
 			delete(c.services, name)
 			continue
 		}
-		sink.Service(s.told)
+		if next.Equal(s.told) {
+			next.Backends = s.told.Backends // which the catalog has too
+		}
+		s.keep(next)
+		sink.Service(next)
 	}
 	clear(c.toldRoutes)
 	for _, name := range slices.Sorted(maps.Keys(c.routes)) {
@@ -124,10 +142,18 @@ func (c *core) announce(sink discovery.Sink, seen time.Time) {
 
 // settle forgets what changed.
 func (c *core) settle() {
-	clear(c.touchedServices)
-	clear(c.touchedRoutes)
-	clear(c.touchedProblems)
+	c.touchedServices, c.touchedRoutes, c.touchedProblems = emptied(c.touchedServices), emptied(c.touchedRoutes), emptied(c.touchedProblems)
 	c.first = false
+}
+
+// emptied is a set without what it held. A great one is left behind: to go through it costs its size for ever.
+func emptied(set map[string]bool) map[string]bool {
+	const great = 1000
+	if len(set) > great {
+		return map[string]bool{}
+	}
+	clear(set)
+	return set
 }
 
 // problem is what is wrong with a key.

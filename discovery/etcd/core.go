@@ -54,8 +54,9 @@ type service struct {
 // item is what one key says: its last good value since it was created, and what is wrong with the present one. It is in
 // force when it has a good value, or when it is unknown: then it is announced as stale, without a value.
 type item struct {
-	place
-	createRev int64
+	service string // of a backend or policy
+	id      string // of a backend; the name of a route
+	kind    kind
 
 	good bool
 	// unknown says that the key had no good value yet since the first listing, which found it bad: the catalog may know
@@ -63,10 +64,17 @@ type item struct {
 	unknown bool
 	listed  bool // named by the listing under way
 
-	backend discovery.Backend
-	policy  []byte           // of a policy
-	route   *discovery.Route // of a route
-	fault   *fault           // nil when the present value is good
+	createRev int64
+	// backend, of a good one, lies in what was told of its service last, if that is known to hold it.
+	backend *discovery.Backend
+	text    *text
+	fault   *fault // nil when the present value is good
+}
+
+// text is what items other than backends hold.
+type text struct {
+	policy []byte          // of a policy
+	route  discovery.Route // of a route
 }
 
 func newCore(prefix string, f format, dec discovery.Decoder) *core {
@@ -94,7 +102,7 @@ func (c *core) put(kv keyValue) {
 		if f == nil && p.kind == foreign {
 			return
 		}
-		it = &item{place: p, fault: f, unknown: c.first && f == nil}
+		it = &item{service: p.service, id: p.id, kind: p.kind, fault: f, unknown: c.first && f == nil}
 		c.items[kv.key] = it
 	}
 	was := it.fault
@@ -126,12 +134,21 @@ func (c *core) remove(key string) {
 
 // replace takes all keys there are.
 func (c *core) replace(kvs []keyValue) {
-	for _, it := range c.items {
-		it.listed = false
-	}
+	c.begin()
 	for _, kv := range kvs {
 		c.put(kv)
 	}
+	c.end()
+}
+
+// begin says that what is put from now on is a listing, end that all of it was.
+func (c *core) begin() {
+	for _, it := range c.items {
+		it.listed = false
+	}
+}
+
+func (c *core) end() {
 	for key, it := range c.items {
 		if !it.listed {
 			c.remove(key)
@@ -154,18 +171,19 @@ func (c *core) read(it *item, value []byte) *fault {
 			c.unlink(it)
 			return nil
 		}
-		it.backend = c.shared.backend(b)
+		b = c.shared.backend(b)
+		it.backend = &b
 	case policyKind:
 		if f := c.checkPolicy(value); f != nil {
 			return f
 		}
-		it.policy = bytes.Clone(value)
+		it.text = &text{policy: bytes.Clone(value)}
 	case routeKind:
 		r, f := c.decodeRoute(it.id, value)
 		if f != nil {
 			return f
 		}
-		it.route = &r
+		it.text = &text{route: r}
 	}
 	it.good, it.unknown = true, false
 	c.link(it)

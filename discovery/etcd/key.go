@@ -12,7 +12,7 @@ import (
 )
 
 // kind is what a key holds.
-type kind int
+type kind uint8
 
 const (
 	foreign     kind = iota // other parts' business, or nobody's

@@ -15,7 +15,7 @@ import (
 
 // listing is all keys below the prefix at one revision.
 type listing struct {
-	kvs     []keyValue
+	kvs     []keyValue // nil where the content took them already
 	rev     int64
 	cluster uint64
 }
@@ -34,30 +34,60 @@ func (r *run) list(ctx context.Context, kv clientv3.KV) (*listing, error) {
 	return nil, fmt.Errorf("the listing was overtaken by compaction %d times", listTries)
 }
 
+// listOnce asks for the next page while it takes the one before.
 func (r *run) listOnce(ctx context.Context, kv clientv3.KV) (*listing, error) {
 	l := &listing{}
+	gradual, _ := r.core.(gradual)
+	if gradual != nil {
+		gradual.begin()
+	}
 	key, end := r.opts.keys()
-	for limit := r.pageSize; ; {
-		page, err := r.page(ctx, kv, key, end, limit, l.rev)
-		if limit > 1 && tooLarge(err) {
+	limit := r.pageSize
+	ask := func() chan answer {
+		to, key, limit, rev := make(chan answer, 1), key, limit, l.rev
+		go func() {
+			page, err := r.page(ctx, kv, key, end, limit, rev)
+			to <- answer{page, err}
+		}()
+		return to
+	}
+	for asked := ask(); asked != nil; {
+		a := <-asked // at the latest when its time is over
+		if limit > 1 && tooLarge(a.err) {
 			limit /= 2
+			asked = ask()
 			continue
 		}
-		if err != nil {
-			return nil, err
+		if a.err != nil {
+			return nil, a.err
 		}
 		if l.rev == 0 {
-			l.rev, l.cluster = page.Header.Revision, page.Header.ClusterId
+			if l.rev, l.cluster = a.page.Header.Revision, a.page.Header.ClusterId; r.watched != 0 && l.cluster != r.watched {
+				return nil, errForeign
+			}
 		}
-		for _, e := range page.Kvs {
-			l.kvs = append(l.kvs, keyValue{string(e.Key), e.Value, e.CreateRevision, e.ModRevision})
+		asked = nil
+		if kvs := a.page.Kvs; a.page.More && len(kvs) > 0 {
+			key = string(kvs[len(kvs)-1].Key) + "\x00"
+			limit = r.nextLimit(limit, kvs)
+			asked = ask()
 		}
-		if !page.More || len(page.Kvs) == 0 {
-			return l, nil
+		for _, e := range a.page.Kvs {
+			one := keyValue{string(e.Key), e.Value, e.CreateRevision, e.ModRevision}
+			if gradual != nil {
+				gradual.put(one)
+			} else {
+				l.kvs = append(l.kvs, one)
+			}
 		}
-		key = l.kvs[len(l.kvs)-1].key + "\x00"
-		limit = r.nextLimit(limit, page.Kvs)
 	}
+	return l, nil
+}
+
+// answer is what a page was answered.
+type answer struct {
+	page *clientv3.GetResponse
+	err  error
 }
 
 // nextLimit is how many keys the next page is asked for. The store walks through all keys that are left for each page,

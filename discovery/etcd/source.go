@@ -69,6 +69,14 @@ type content interface {
 // revised is a [content] that is told the revision of what it is about to announce.
 type revised interface{ revise(rev int64) }
 
+// gradual is content that takes a listing as it comes. What was put since begin counts when end says that it was all; a
+// listing that is broken off is followed by another one before anything is announced.
+type gradual interface {
+	content
+	begin()
+	end()
+}
+
 // run is one Run: what it knows from session to session.
 type run struct {
 	*Source
@@ -77,6 +85,7 @@ type run struct {
 
 	member  int       // of Options.Endpoints, to be tried first
 	reason  string    // of the next resync
+	watched uint64    // the cluster of the session's watch, which is to be listed; 0 for any
 	cluster uint64    // of the last listing; 0 before the first
 	rev     int64     // of the last listing
 	inStep  time.Time // since when this session is; zero before
@@ -101,11 +110,8 @@ func (r *run) session(ctx context.Context) error {
 
 // begin lists what the watch will change.
 func (r *run) begin(ctx context.Context, w *watch, kv clientv3.KV) (*listing, error) {
-	l, err := r.list(ctx, kv)
-	if err == nil && l.cluster != w.cluster {
-		err = errForeign
-	}
-	return l, err
+	r.watched = w.cluster
+	return r.list(ctx, kv)
 }
 
 // reasonReset is why everything is listed anew when the store is another one, or has lost what it had.
@@ -118,7 +124,11 @@ func (r *run) resync(l *listing) {
 	}
 	r.cluster, r.rev = l.cluster, l.rev
 	now := time.Now()
-	r.core.replace(l.kvs)
+	if g, ok := r.core.(gradual); ok {
+		g.end()
+	} else {
+		r.core.replace(l.kvs)
+	}
 	l.kvs = nil
 	r.revise(l.rev)
 	r.sink.Resync(r.reason)
