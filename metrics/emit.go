@@ -17,7 +17,7 @@ import (
 // table.
 type emitter struct {
 	out    *bufio.Writer
-	bounds []float64 // seconds
+	bounds []string // of histograms' buckets, in seconds
 	build  Build
 
 	only   id
@@ -30,7 +30,7 @@ type emitter struct {
 func newEmitter(out *bufio.Writer, bounds []time.Duration, build Build) *emitter {
 	e := &emitter{out: out, build: build}
 	for _, b := range bounds {
-		e.bounds = append(e.bounds, b.Seconds())
+		e.bounds = append(e.bounds, formatBound(b.Seconds()))
 	}
 	for i, m := range table {
 		order := make([]int, len(m.Labels))
@@ -48,13 +48,13 @@ func (e *emitter) begin(m id) { e.only, e.headed = m, false }
 
 func (e *emitter) counter(m id, n uint64, labels ...string) {
 	if m == e.only {
-		e.sample("", labels, "", float64(n))
+		e.sample("", labels, float64(n))
 	}
 }
 
 func (e *emitter) gauge(m id, v float64, labels ...string) {
 	if m == e.only {
-		e.sample("", labels, "", v)
+		e.sample("", labels, v)
 	}
 }
 
@@ -86,31 +86,58 @@ func (e *emitter) histogram(m id, h Histogram, labels ...string) {
 	if m != e.only {
 		return
 	}
+	b := e.begun("_bucket", labels)
+	if len(labels) > 0 {
+		b = append(b, `,le="`...)
+	} else {
+		b = append(b, `{le="`...)
+	}
+	common := len(b)
 	var n uint64
 	for i, bound := range e.bounds {
 		if i < len(h.Buckets) {
 			n += h.Buckets[i]
 		}
-		e.sample("_bucket", labels, formatBound(bound), float64(n))
+		b = append(append(b[:common], bound...), `"} `...)
+		e.write(strconv.AppendUint(b, n, 10))
 	}
 	for i := len(e.bounds); i < len(h.Buckets); i++ {
 		n += h.Buckets[i]
 	}
-	e.sample("_bucket", labels, "+Inf", float64(n))
-	e.sample("_sum", labels, "", h.Sum.Seconds())
-	e.sample("_count", labels, "", float64(n))
+	e.write(strconv.AppendUint(append(b[:common], `+Inf"} `...), n, 10))
+	e.sample("_sum", labels, h.Sum.Seconds())
+	e.sample("_count", labels, float64(n))
 }
 
-// sample writes one line of the metric that is let through, and its head before the first. An empty le is none. What
-// could not be written is told by the writer at its end.
-func (e *emitter) sample(suffix string, labels []string, le string, v float64) {
+// any reports whether anything was observed.
+func (h *Histogram) any() bool {
+	for _, n := range h.Buckets {
+		if n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// sample writes one line of the metric that is let through.
+func (e *emitter) sample(suffix string, labels []string, v float64) {
+	b := e.begun(suffix, labels)
+	if len(labels) > 0 {
+		b = append(b, '}')
+	}
+	e.write(appendValue(append(b, ' '), v))
+}
+
+// begun is the beginning of a line, up to the end of the labels' values; before the first of a metric comes its head.
+func (e *emitter) begun(suffix string, labels []string) []byte {
 	m := &table[e.only]
 	b := e.buf[:0]
 	if !e.headed {
 		e.headed = true
 		b = append(append(append(append(b, "# HELP "...), m.Name...), ' '), helpEscapes.Replace(m.Help)...)
 		b = append(append(append(append(b, "\n# TYPE "...), m.Name...), ' '), m.Kind...)
-		b = append(b, '\n')
+		e.write(b)
+		b = e.buf[:0]
 	}
 	b = append(append(b, m.Name...), suffix...)
 	open := byte('{')
@@ -120,18 +147,14 @@ func (e *emitter) sample(suffix string, labels []string, le string, v float64) {
 		b = append(b, '"')
 		open = ','
 	}
-	if le != "" {
-		b = append(append(append(append(b, open), `le="`...), le...), '"')
-		open = ','
-	}
-	if open == ',' {
-		b = append(b, '}')
-	}
-	b = append(b, ' ')
-	b = appendValue(b, v)
-	b = append(b, '\n')
-	_, _ = e.out.Write(b)
-	e.buf = b
+	return b
+}
+
+// write ends a line. What could not be written is told by the writer at its end.
+func (e *emitter) write(line []byte) {
+	line = append(line, '\n')
+	_, _ = e.out.Write(line)
+	e.buf = line
 }
 
 var helpEscapes = strings.NewReplacer(`\`, `\\`, "\n", `\n`)

@@ -75,7 +75,9 @@ func (e *emitter) service(s *Service) {
 
 func (e *emitter) backend(b *Backend) {
 	e.codes(backendRequests, b.Codes, b.Service, b.ID)
-	e.histogram(backendDuration, b.Latency, b.Service, b.ID)
+	if b.Latency.any() { // one that was never asked would take twice the text for nothing
+		e.histogram(backendDuration, b.Latency, b.Service, b.ID)
+	}
 	e.counter(backendRetries, b.Retries, b.Service, b.ID)
 	e.counter(backendSessions, b.Sessions, b.Service, b.ID)
 	e.gauge(backendInFlight, float64(b.InFlight), b.Service, b.ID)
@@ -101,6 +103,9 @@ func (e *emitter) backend(b *Backend) {
 
 // routes adds up routes of one name, source and service: a second metric of the same labels would spoil the scrape.
 func (e *emitter) routes(rs []Route) {
+	if e.only != routeRequests {
+		return
+	}
 	type key struct{ name, source, service string }
 	sums := make(map[key]uint64, len(rs))
 	for _, r := range rs {

@@ -147,7 +147,7 @@ var table = [ids]Metric{
 	backendRequests: {"lb_backend_requests_total", Counter, []string{"service", "backend", "code"},
 		"Attempts by class of the backend's status: 1xx to 5xx, or none if it gave no response."},
 	backendDuration: {"lb_backend_request_duration_seconds", HistogramKind, byBackend,
-		"Time from an attempt's start to the backend's response head."},
+		"Time from an attempt's start to the backend's response head; of backends that were asked."},
 	backendRetries:  {"lb_backend_retries_total", Counter, byBackend, "Attempts that failed here and were tried again elsewhere."},
 	backendSessions: {"lb_backend_sessions_total", Counter, byBackend, "Sessions begun with this backend."},
 	backendInFlight: {"lb_backend_in_flight", Gauge, byBackend, "Attempts under way."},
