@@ -1,7 +1,8 @@
 // Package gcpace has the garbage collector leave the heap about the same room to grow whatever its size. The collector's
 // own rule is a share: a small heap, which costs nothing to look through, is looked through again and again, and a great
-// one may double, though a balancer that holds a great table makes little garbage. With GOGC or GOMEMLIMIT in the
-// environment whoever runs the program has decided otherwise, and nothing is done.
+// one may double, though a balancer that holds a great table makes little garbage. And what a start or another great change
+// took beside what is left is given back to the system as soon as the heap has come to rest: the runtime by itself takes many
+// minutes. With GOGC or GOMEMLIMIT in the environment whoever runs the program has decided otherwise, and nothing is done.
 package gcpace
 
 import (
@@ -10,6 +11,7 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
+	"time"
 )
 
 const (
@@ -18,6 +20,8 @@ const (
 	// least and most bound the share, in percent of what lives: below, collections would come too often where a great heap
 	// changes; above, a start would leave more behind than it needs.
 	least, most = 35, 800
+	// quiet is how long there must have been no collection for the heap to be at rest.
+	quiet = 3 * time.Second
 )
 
 // Start adjusts the collector's share after each collection until stop is called, which puts it back.
@@ -27,17 +31,20 @@ func Start() (stop func()) {
 	}
 	p := &pacer{now: most}
 	before := debug.SetGCPercent(most)
+	p.rest = time.AfterFunc(quiet, p.trim)
 	watch(p)
 	return func() {
 		p.stopped.Store(true)
+		p.rest.Stop()
 		debug.SetGCPercent(before)
 	}
 }
 
-// pacer belongs to the goroutine of finalizers.
+// pacer belongs to the goroutine of finalizers, but for what says otherwise.
 type pacer struct {
 	now     int
 	stopped atomic.Bool
+	rest    *time.Timer // calls trim when there was no collection for a while
 }
 
 // watch has the pacer look at the heap once the next collection is over: the object that it makes is found dead then.
@@ -47,6 +54,7 @@ func watch(p *pacer) {
 			return
 		}
 		p.adjust(live())
+		p.rest.Reset(quiet)
 		watch(p)
 	})
 }
@@ -66,12 +74,33 @@ func share(live uint64) int {
 	return int(min(max(Headroom*100/max(live, 1), least), most))
 }
 
+// trim gives memory back if there is much more than the heap needs: more than it may grow by, twice. It collects for that, and
+// finds nothing to do the next time.
+func (p *pacer) trim() {
+	if p.stopped.Load() {
+		return
+	}
+	lives := live()
+	free := read("/memory/classes/heap/free:bytes") + read("/memory/classes/heap/objects:bytes")
+	if spare := 2 * lives * uint64(share(lives)) / 100; free > lives+max(spare, Headroom) {
+		debug.FreeOSMemory()
+	}
+}
+
 // live is what the last collection found alive.
 func live() uint64 {
-	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	if n := read("/gc/heap/live:bytes"); n > 0 {
+		return n
+	}
+	return Headroom // the runtime does not say: its own rule
+}
+
+// read is a number that the runtime tells, 0 if it does not.
+func read(name string) uint64 {
+	sample := []metrics.Sample{{Name: name}}
 	metrics.Read(sample)
 	if sample[0].Value.Kind() != metrics.KindUint64 {
-		return Headroom // the runtime does not say: its own rule
+		return 0
 	}
 	return sample[0].Value.Uint64()
 }
