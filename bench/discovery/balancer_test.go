@@ -25,9 +25,13 @@ import (
 	"github.com/vietddude/load-balancer/bench/peers/proc"
 )
 
-// program builds a command of this module once.
+// program builds a command of this module once. The balancer is the file that BALANCER names, if it does: so two builds are
+// compared.
 func program(b *testing.B, pkg string) string {
 	b.Helper()
+	if file := os.Getenv("BALANCER"); file != "" && pkg == "cmd/loadbalancer" {
+		return file
+	}
 	out := filepath.Join(builds(), filepath.Base(pkg))
 	if _, err := os.Stat(out); err == nil {
 		return out
@@ -80,11 +84,7 @@ func startBalancer(b *testing.B, args ...string) *balancer {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
-		_ = lb.cmd.Process.Signal(syscall.SIGTERM)
-		kill := time.AfterFunc(10*time.Second, func() { _ = lb.cmd.Process.Kill() })
-		_ = lb.cmd.Wait()
-		kill.Stop()
-		lb.http.CloseIdleConnections()
+		lb.stop()
 		logs.Close()
 		if b.Failed() {
 			text, _ := os.ReadFile(logs.Name())
@@ -92,6 +92,18 @@ func startBalancer(b *testing.B, args ...string) *balancer {
 		}
 	})
 	return lb
+}
+
+// stop ends the process; further calls do nothing.
+func (lb *balancer) stop() {
+	if lb.cmd.ProcessState != nil {
+		return
+	}
+	_ = lb.cmd.Process.Signal(syscall.SIGTERM)
+	kill := time.AfterFunc(10*time.Second, func() { _ = lb.cmd.Process.Kill() })
+	_ = lb.cmd.Wait()
+	kill.Stop()
+	lb.http.CloseIdleConnections()
 }
 
 // untilReady waits until there is a table and returns when that was since the start. Nothing that is long is asked for.
@@ -265,6 +277,9 @@ func (lb *balancer) served(ctx context.Context, service string) error {
 		}
 		if ctx.Err() != nil {
 			return errors.Join(ctx.Err(), err)
+		}
+		if err != nil {
+			time.Sleep(time.Millisecond) // nobody listens yet
 		}
 	}
 }

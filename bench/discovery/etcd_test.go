@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -33,7 +35,10 @@ type etcdStore struct {
 	addr   string // of the backend that answers
 }
 
-func startEtcd(b *testing.B) *etcdStore {
+func startEtcd(b *testing.B) *etcdStore { return startStore(b, etcdServices*etcdEach) }
+
+// startStore is startEtcd with another number of backends.
+func startStore(b *testing.B, backends int) *etcdStore {
 	b.Helper()
 	srv, err := embedded.Start(b.Context(), embedded.Options{})
 	if err != nil {
@@ -46,7 +51,7 @@ func startEtcd(b *testing.B) *etcdStore {
 	}
 	b.Cleanup(func() { _ = client.Close() })
 	s := &etcdStore{b: b, client: client, url: "etcd://" + srv.Endpoint()[len("http://"):] + "/lb", addr: liveBackend(b)}
-	fill(b, client, etcdServices*etcdEach)
+	fill(b, client, backends)
 	s.put("/lb/services/live/one", "http://"+s.addr)
 	return s
 }
@@ -172,6 +177,40 @@ func BenchmarkEtcdChurn(b *testing.B) {
 		b.ReportMetric(ms(rest.P99), "ms-p99-rest")
 		b.ReportMetric(ms(busy.P99), "ms-p99-churn")
 		b.ReportMetric(1000*quantile(before, lb.propagation(), 0.99), "ms-event-to-table-p99")
+	}
+}
+
+// BenchmarkSnapshotStart starts a balancer whose store is away from its snapshot of 100 to 100,000 backends, ten in a
+// service, and measures the time from the process's start to the first answer.
+func BenchmarkSnapshotStart(b *testing.B) {
+	for _, n := range []int{100, 10_000, etcdServices * etcdEach} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := startStore(b, n)
+			config := filepath.Join(b.TempDir(), "config.yaml")
+			text := fmt.Sprintf("snapshot: {path: %q}\n", filepath.Join(b.TempDir(), "table.snapshot"))
+			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+				b.Fatal(err)
+			}
+			args := []string{"--config", config, "--service", "live", "--discovery"}
+			first := startBalancer(b, append(args, s.url)...)
+			first.untilReady()
+			first.stop()
+			for b.Loop() {
+				var took []time.Duration
+				for range 5 {
+					lb := startBalancer(b, append(args, "etcd://"+freeAddr(b)+"/lb")...)
+					ctx, cancel := context.WithTimeout(b.Context(), 30*time.Second)
+					if err := lb.served(ctx, "live"); err != nil {
+						b.Fatal(err)
+					}
+					took = append(took, time.Since(lb.started))
+					cancel()
+					lb.stop()
+				}
+				slices.Sort(took)
+				b.ReportMetric(ms(took[len(took)/2]), "ms-start-to-answer")
+			}
+		})
 	}
 }
 
