@@ -74,7 +74,7 @@ func share(live uint64) int {
 	return int(min(max(Headroom*100/max(live, 1), least), most))
 }
 
-// trim gives memory back if there is much more than the heap needs: more than it may grow by, twice. It collects for that, and
+// trim gives memory back if there is more than the heap needs: more by a quarter than it may grow by. It collects for that, and
 // finds nothing to do the next time.
 func (p *pacer) trim() {
 	if p.stopped.Load() {
@@ -82,7 +82,7 @@ func (p *pacer) trim() {
 	}
 	lives := live()
 	free := read("/memory/classes/heap/free:bytes") + read("/memory/classes/heap/objects:bytes")
-	if spare := 2 * lives * uint64(share(lives)) / 100; free > lives+max(spare, Headroom) {
+	if spare := 5 * lives * uint64(share(lives)) / 400; free > lives+spare {
 		debug.FreeOSMemory()
 	}
 }
