@@ -221,13 +221,14 @@ func (c *Catalog) layersLocked(service string) []layer {
 func (c *Catalog) Run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var last time.Time // publication
+	var last publication
 	for {
 		now := time.Now()
 		due, waiting := c.due(last)
 		if waiting && !now.Before(due) {
 			if c.step(now) {
-				last = time.Now()
+				last.at = time.Now()
+				last.took = last.at.Sub(now)
 			}
 			continue
 		}
@@ -246,7 +247,7 @@ func (c *Catalog) Run(ctx context.Context) {
 }
 
 // due is when the next step is to be made: for what is pending or for what is to be forgotten.
-func (c *Catalog) due(published time.Time) (time.Time, bool) {
+func (c *Catalog) due(last publication) (time.Time, bool) {
 	due, waiting := c.memory.nextForget()
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -254,7 +255,7 @@ func (c *Catalog) due(published time.Time) (time.Time, bool) {
 		due, waiting = d, true
 	}
 	if !c.pending.first.IsZero() {
-		if d := c.pending.due(published); !waiting || d.Before(due) {
+		if d := c.pending.due(last); !waiting || d.Before(due) {
 			return d, true
 		}
 	}

@@ -246,18 +246,20 @@ func TestNoChangeWaitsLongerThanItsBound(t *testing.T) {
 func TestPendingIsDue(t *testing.T) {
 	at := func(ms float64) time.Time { return time.Unix(1000, int64(ms*1e6)) }
 	for _, c := range []struct {
-		name                         string
-		first, last, published, want float64
+		name                               string
+		first, last, published, took, want float64
 	}{
-		{"first after quiet", 1000, 1000, 0, 1001},
-		{"more after quiet", 1000, 1004, 0, 1005},
-		{"first after a table", 1000, 1000, 999, 1005},
-		{"more after a table", 1000, 1003, 950, 1008},
-		{"bound", 1000, 1049.5, 0, 1050},
-		{"bound after a table", 1000, 1047, 990, 1050},
+		{"first after quiet", 1000, 1000, 0, 9, 1001},
+		{"more after quiet", 1000, 1004, 0, 9, 1005},
+		{"first after a table made at once", 1000, 1000, 999, 0.1, 1001},
+		{"first after a quick table", 1000, 1000, 999, 0.5, 1002},
+		{"first after a slow table", 1000, 1000, 999, 9, 1005},
+		{"more after a slow table", 1000, 1003, 950, 9, 1008},
+		{"bound", 1000, 1049.9, 0, 9, 1050},
+		{"bound after a slow table", 1000, 1047, 990, 9, 1050},
 	} {
 		p := pending{first: at(c.first), last: at(c.last)}
-		if got := p.due(at(c.published)); !got.Equal(at(c.want)) {
+		if got := p.due(publication{at(c.published), time.Duration(c.took * 1e6)}); !got.Equal(at(c.want)) {
 			t.Errorf("%s: due %v after the first, want %v", c.name, got.Sub(p.first), at(c.want).Sub(p.first))
 		}
 	}

@@ -3,13 +3,20 @@ package routing
 import "time"
 
 // Announcements are gathered until none has come for a moment, so that a burst makes one table: briefly when the last
-// table is old, a little longer when they keep coming, and never beyond maxWait after the first.
+// table is old or was made quickly, longer when they keep coming and tables cost something, up to busyWait and so that
+// making them takes a fifth of the time at most; and never beyond maxWait after the first.
 const (
 	quietWait = time.Millisecond
 	busyWait  = 5 * time.Millisecond
 	maxWait   = 50 * time.Millisecond
 	busyFor   = 100 * time.Millisecond
 )
+
+// publication is when a table was published, and how long it took to make it.
+type publication struct {
+	at   time.Time
+	took time.Duration
+}
 
 // pending is what was announced since the last table. The catalog's lock guards it.
 type pending struct {
@@ -27,11 +34,11 @@ type pending struct {
 // routeKey is a route that belongs to no service.
 type routeKey struct{ source, name string }
 
-// due is when what is pending should become a table, if the last one was made at the given time.
-func (p *pending) due(published time.Time) time.Time {
+// due is when what is pending should become a table after the last one.
+func (p *pending) due(last publication) time.Time {
 	wait := quietWait
-	if p.first.Sub(published) < busyFor {
-		wait = busyWait
+	if p.first.Sub(last.at) < busyFor {
+		wait = min(max(wait, 4*last.took), busyWait)
 	}
 	due := p.last.Add(wait)
 	if latest := p.first.Add(maxWait); latest.Before(due) {
