@@ -84,6 +84,9 @@ const balancerConfig = "loadbalancer.yaml"
 // baseline is the peer that the others are compared with.
 const baseline = "haproxy"
 
+// splicing is the baseline's variant that may pass large bodies on unseen, which those who do are compared with too.
+const splicing = "haproxy-splice"
+
 // balancerPeer is a binary of this balancer: FILE, or NAME=FILE where several are compared.
 func balancerPeer(spec string) peer {
 	name, binary, ok := strings.Cut(spec, "=")
@@ -114,7 +117,7 @@ func peers(balancers []string) []peer {
 		joins: func(s scenario) bool { return !s.session }, // cookies of sessions are not in the free edition
 	}
 	splice, large := haproxy, nginx
-	splice.name = "haproxy-splice"
+	splice.name = splicing
 	splice.adjust = func(i *installation) { i.Splice = true }
 	splice.joins = func(s scenario) bool { return max(s.answer, s.spec.Body) >= 64<<10 }
 	large.name = "nginx-large"

@@ -18,6 +18,7 @@ type results struct {
 	Machine, Kernel  string
 	CPUs, Rounds     int
 	Seconds, Warmup  float64
+	Congestion       string // the system's congestion control, which large bodies feel
 	Load             string // averages of the machine when it began
 	Proxies          []string
 	Versions         map[string]string
@@ -29,7 +30,7 @@ type results struct {
 // describe makes results without samples.
 func describe(o options, on cpus, all []peer) results {
 	r := results{
-		Title: o.title, Note: o.comments, Machine: processor(), Kernel: kernel(), CPUs: len(on),
+		Title: o.title, Note: o.comments, Machine: processor(), Kernel: kernel(), CPUs: len(on), Congestion: congestion(),
 		Rounds: o.rounds, Seconds: o.seconds, Warmup: o.warmup, Load: loadAverage(),
 		Versions: map[string]string{}, ScenarioTitles: map[string]string{},
 	}
@@ -53,12 +54,12 @@ type row struct {
 	failed  string
 }
 
-// row gathers it; nil if it was not measured. Ratios are to the baseline in the same round.
-func (r results) row(mode, scenario, proxy string) *row {
+// row gathers it; nil if it was not measured. Ratios are to another proxy in the same round.
+func (r results) row(mode, scenario, proxy, to string) *row {
 	found := &row{errors: map[string]int64{}}
 	base := map[int]sample{}
 	for _, s := range r.Samples {
-		if s.Mode == mode && s.Scenario == scenario && s.Proxy == baseline && s.Failed == "" {
+		if s.Mode == mode && s.Scenario == scenario && s.Proxy == to && s.Failed == "" {
 			base[s.Round] = s
 		}
 	}
@@ -105,9 +106,9 @@ func (w *row) sound() bool { return w.failed == "" && errorText(w.errors) == "no
 func (r results) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n", r.Title)
-	fmt.Fprintf(&b, "%s, Linux %s, %d CPUs, load average %s at the start. Rounds: %d of %g s each after %g s of warm-up; a new\n"+
+	fmt.Fprintf(&b, "%s, Linux %s, %d CPUs, congestion control %s, load average %s at the start. Rounds: %d of %g s each after %g s of warm-up; a new\n"+
 		"process for each measurement, the proxies by turns. Figures are medians over the rounds, ratios to %s the medians of\n"+
-		"each round's.\n", r.Machine, r.Kernel, r.CPUs, r.Load, r.Rounds, r.Seconds, r.Warmup, baseline)
+		"each round's.\n", r.Machine, r.Kernel, r.CPUs, r.Congestion, r.Load, r.Rounds, r.Seconds, r.Warmup, baseline)
 	if r.Note != "" {
 		fmt.Fprintf(&b, "\n%s\n", r.Note)
 	}
@@ -149,16 +150,34 @@ func (r results) writeMode(b *strings.Builder, mode string) {
 	fmt.Fprintf(b, "\n## %s: %s\n\n", mode, where)
 	fmt.Fprintf(b, "Anything else on the machine used %s.\n", r.noise(mode))
 	fmt.Fprintf(b, "\n### Ratio to %s\n\nCPU time per request, memory for idle connections; lower is better. *(!)*: there were errors, see below.\n\n", baseline)
-	r.matrix(b, mode, scenarios, func(w *row) string {
-		if len(w.ratios) == 0 {
-			return "–"
-		}
-		return fmt.Sprintf("%.2f", median(w.ratios))
-	})
+	r.matrix(b, mode, scenarios, baseline, ratio)
+	if spliced := r.measuredBy(splicing, mode, scenarios); len(spliced) > 0 {
+		fmt.Fprintf(b, "\n### Ratio to %s\n\nCPU time per request where bodies are large.\n\n", splicing)
+		r.matrix(b, mode, spliced, splicing, ratio)
+	}
 	b.WriteString("\n### CPU µs per request, KiB per idle connection\n\n")
-	r.matrix(b, mode, scenarios, func(w *row) string { return fmt.Sprintf("%.1f", w.of(sample.figure)) })
+	r.matrix(b, mode, scenarios, baseline, func(w *row) string { return fmt.Sprintf("%.1f", w.of(sample.figure)) })
 	b.WriteString("\n### All figures\n\n")
 	r.details(b, mode, scenarios)
+}
+
+// ratio is the cell of a table of ratios.
+func ratio(w *row) string {
+	if len(w.ratios) == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", median(w.ratios))
+}
+
+// measuredBy returns the scenarios that a proxy was measured at.
+func (r results) measuredBy(proxy, mode string, scenarios []string) []string {
+	var found []string
+	for _, s := range scenarios {
+		if w := r.row(mode, s, proxy, proxy); w != nil && len(w.samples) > 0 {
+			found = append(found, s)
+		}
+	}
+	return found
 }
 
 // noise tells what others used in a mode.
@@ -175,13 +194,13 @@ func (r results) noise(mode string) string {
 	return fmt.Sprintf("%.2f CPUs meanwhile (median; at most %.2f)", median(v), slices.Max(v))
 }
 
-// matrix writes a table of scenarios by proxies.
-func (r results) matrix(b *strings.Builder, mode string, scenarios []string, cell func(*row) string) {
+// matrix writes a table of scenarios by proxies, of rows whose ratios are to one of them.
+func (r results) matrix(b *strings.Builder, mode string, scenarios []string, to string, cell func(*row) string) {
 	var rows [][]string
 	for _, s := range scenarios {
 		line := []string{r.ScenarioTitles[s]}
 		for _, p := range r.Proxies {
-			w := r.row(mode, s, p)
+			w := r.row(mode, s, p, to)
 			switch {
 			case w == nil:
 				line = append(line, "")
@@ -207,7 +226,7 @@ func (r results) details(b *strings.Builder, mode string, scenarios []string) {
 	var rows [][]string
 	for _, s := range scenarios {
 		for _, p := range r.Proxies {
-			if w := r.row(mode, s, p); w != nil {
+			if w := r.row(mode, s, p, baseline); w != nil {
 				rows = append(rows, append([]string{s, p}, w.cells()...))
 			}
 		}
@@ -224,9 +243,8 @@ func (w *row) cells() []string {
 	if len(w.samples) == 0 {
 		return append(slices.Repeat([]string{"–"}, 11), trouble)
 	}
-	ratio, span, late := "–", "–", "–"
+	span, late := "–", "–"
 	if len(w.ratios) > 0 {
-		ratio = fmt.Sprintf("%.2f", median(w.ratios))
 		span = fmt.Sprintf("%.2f–%.2f", slices.Min(w.ratios), slices.Max(w.ratios))
 	}
 	if len(w.late) > 0 {
@@ -241,7 +259,7 @@ func (w *row) cells() []string {
 	return []string{
 		show("%.1f", func(s sample) float64 { return s.CPU }),
 		show("%.0f %%", func(s sample) float64 { return 100 * s.Kernel }),
-		ratio, span,
+		ratio(w), span,
 		show("%.0f", func(s sample) float64 { return s.Rate }),
 		show("%.0f", func(s sample) float64 { return s.P50 }),
 		show("%.0f", func(s sample) float64 { return s.P99 }),
@@ -285,6 +303,14 @@ func kernel() string {
 		return "?"
 	}
 	return unix.ByteSliceToString(u.Release[:])
+}
+
+func congestion() string {
+	b, err := os.ReadFile("/proc/sys/net/ipv4/tcp_congestion_control")
+	if err != nil {
+		return "?"
+	}
+	return strings.TrimSpace(string(b))
 }
 
 func loadAverage() string {

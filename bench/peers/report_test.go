@@ -38,7 +38,7 @@ func testResults() results {
 }
 
 func TestRatiosAreTheMediansOfEachRounds(t *testing.T) {
-	w := testResults().row("pinned", "small", "loadbalancer")
+	w := testResults().row("pinned", "small", "loadbalancer", baseline)
 	if got := median(w.ratios); got != 2 {
 		t.Errorf("got %v of %v, want 2: the ratio of medians would be 3", got, w.ratios)
 	}
@@ -62,6 +62,20 @@ func TestTheReportHasTheFiguresAndTellsOfErrors(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is missing in\n%s", want, text)
 		}
+	}
+}
+
+func TestLargeBodiesAreComparedWithTheSplicingVariantToo(t *testing.T) {
+	r := testResults()
+	if text := r.markdown(); strings.Contains(text, "Ratio to "+splicing) {
+		t.Errorf("it was not measured:\n%s", text)
+	}
+	r.Proxies = append(r.Proxies, splicing)
+	r.Samples = append(r.Samples, sample{Round: 2, Mode: "pinned", Scenario: "small", Proxy: splicing, CPU: 30})
+	_, after, _ := strings.Cut(r.markdown(), "Ratio to "+splicing)
+	part, _, _ := strings.Cut(after, "###")
+	if !strings.Contains(part, "| Small | 2.00 | 0.67 | 0.80 *(!)* | 1.00 |") || strings.Contains(part, "Idle") {
+		t.Errorf("got\n%s", part)
 	}
 }
 
