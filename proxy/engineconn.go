@@ -40,6 +40,9 @@ func (l *link) use() *engineConn {
 	c := engineConns.Get().(*engineConn)
 	c.link, l.lent = l, c
 	c.absence.look = l.look
+	if c.out.Progress == nil {
+		c.out.Progress = c.progressed
+	}
 	c.in.Reset(l.stream(), sized(c.in.Detach(), smallBuffer, getSmall))
 	c.out.Reset(l.stream(), sized(c.out.Detach(), largeBuffer, getLarge))
 	return c

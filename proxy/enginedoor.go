@@ -225,12 +225,20 @@ func (c *engineConn) release() {
 // backWire is what a backend's bytes are read from, if there is no TLS. What waits to be sent goes out with the first read,
 // which then waits without reading in vain.
 type backWire struct {
-	conn *upstream.Conn
-	out  *http1.Writer // nil once nothing waits
+	conn    *upstream.Conn
+	out     *http1.Writer // nil once nothing waits
+	gathers bool          // nobody else moves the deadline for reading
 }
 
 // Raw is the socket.
 func (w *backWire) Raw() syscall.RawConn { return w.conn.Raw() }
+
+// Gather waits until n bytes have come, or as many as are worth waiting for.
+func (w *backWire) Gather(n int) {
+	if w.gathers {
+		w.conn.Gather(n)
+	}
+}
 
 // Write writes.
 func (w *backWire) Write(p []byte) (int, error) { return w.conn.TCP.Write(p) }
@@ -530,6 +538,9 @@ func (c *engineConn) proceed() bool {
 	c.sendBody(c.wholeBody())
 	return true
 }
+
+// progressed is called when the client takes no more for now, and has taken some.
+func (c *engineConn) progressed() { c.writeBy(time.Now()) }
 
 // writeBy sees to it that writing to the client ends soon after the exchange's deadline, and when the client has taken
 // nothing for too long.

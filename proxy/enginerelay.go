@@ -74,6 +74,7 @@ func (c *engineConn) relayResponse() kind {
 			return c.clientFailed()
 		}
 	}
+	c.bwire.gathers = c.upload == nil
 	for {
 		if left := c.answ.Left(); left < 0 || left > int64(len(c.br.Buffered())) {
 			now := time.Now()

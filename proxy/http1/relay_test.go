@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -103,6 +104,60 @@ func TestLargeContentGoesFromSocketToSocketWhole(t *testing.T) {
 		}
 		if x.w.Count() != int64(len(content)) || x.b.Count() != int64(len(content)) {
 			t.Errorf("splice %d: counted %d and %d", splice, x.w.Count(), x.b.Count())
+		}
+	}
+}
+
+// gathering is a socket that can gather.
+type gathering struct {
+	*net.TCPConn
+	asked []int
+}
+
+func (g *gathering) Raw() syscall.RawConn { return rawOf(g.TCPConn) }
+func (g *gathering) Gather(n int)         { g.asked = append(g.asked, n) }
+
+func TestLargeContentOfALengthIsGathered(t *testing.T) {
+	if !canSplice {
+		t.Skip("nothing is spliced on this system")
+	}
+	for head, gathers := range map[string]bool{"Content-Length: 4194304\r\n": true, "": false} {
+		x := newRoute(t)
+		src := &gathering{TCPConn: x.in}
+		x.r.Reset(src, make([]byte, 8<<10))
+		progress := 0
+		x.w.Progress = func() { progress++ }
+		x.out.SetWriteBuffer(4 << 10)
+		go func() {
+			io.WriteString(x.backend, "HTTP/1.0 200 OK\r\n"+head+"\r\n")
+			x.backend.Write(make([]byte, 4<<20))
+			x.backend.CloseWrite()
+		}()
+		got := make(chan int64)
+		go func() {
+			n, _ := io.Copy(io.Discard, x.client)
+			got <- n
+		}()
+		if err := x.r.ReadResponse(&x.p, "GET", &x.l); err != nil {
+			t.Fatal(err)
+		}
+		framing := x.p.FramingFor(0)
+		x.b.Begin(&x.r, &x.p.Head, &x.l)
+		x.w.Begin(framing, x.p.Length)
+		if err := x.relay(); err != nil {
+			t.Fatal(err)
+		}
+		x.out.CloseWrite()
+		if n := <-got; n != 4<<20 {
+			t.Errorf("%q: %d bytes arrived", head, n)
+		}
+		if (len(src.asked) > 0) != gathers || progress == 0 {
+			t.Errorf("%q: gathered %v, progress was told of %d times", head, src.asked, progress)
+		}
+		for _, n := range src.asked {
+			if n < spliceMin || n > progressStep {
+				t.Errorf("%q: gathered %v", head, src.asked)
+			}
 		}
 	}
 }

@@ -18,9 +18,11 @@ const canSplice = true
 type splicer struct {
 	in, out func(fd uintptr) bool
 
-	pipe *pipe
-	n    int // for in: how much to take at most, then how much was taken; for out: how much is left in the pipe
-	err  error
+	pipe     *pipe
+	progress func() // may be nil
+	moved    bool   // since the other side was waited for last
+	n        int    // for in: how much to take at most, then how much was taken; for out: how much is left in the pipe
+	err      error
 }
 
 // take fills the pipe with what has come, up to most, and waits if nothing has. 0 without an error is the end.
@@ -58,8 +60,8 @@ func (s *splicer) takeFrom(fd uintptr) bool {
 }
 
 // give empties the pipe, and waits for room.
-func (s *splicer) give(raw syscall.RawConn) error {
-	s.err = nil
+func (s *splicer) give(raw syscall.RawConn, progress func()) error {
+	s.err, s.progress, s.moved = nil, progress, false
 	err := raw.Write(s.out)
 	if err == nil {
 		err = s.err
@@ -78,6 +80,10 @@ func (s *splicer) giveTo(fd uintptr) bool {
 		n, err := splice(s.pipe.r, int(fd), s.n)
 		switch {
 		case err == syscall.EAGAIN:
+			if s.moved && s.progress != nil {
+				s.progress()
+			}
+			s.moved = false
 			return false
 		case err == nil && n == 0:
 			err = io.ErrShortWrite
@@ -87,6 +93,7 @@ func (s *splicer) giveTo(fd uintptr) bool {
 			return true
 		}
 		s.n -= n
+		s.moved = true
 	}
 	return true
 }
@@ -114,7 +121,10 @@ func (p *pipe) close() {
 
 var pipes sync.Pool
 
-// getPipe returns nil if the system gives none.
+// pipeMin is the least that a pipe must hold to be worth its calls. The system gives small ones to a user who has many.
+const pipeMin = 64 << 10
+
+// getPipe returns nil if the system gives none of use.
 func getPipe() *pipe {
 	if p, ok := pipes.Get().(*pipe); ok {
 		return p
@@ -123,8 +133,16 @@ func getPipe() *pipe {
 	if syscall.Pipe2(fds[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK) != nil {
 		return nil
 	}
-	const setSize = 1031                                                     // F_SETPIPE_SZ
-	syscall.Syscall(syscall.SYS_FCNTL, uintptr(fds[0]), setSize, spliceStep) // what it has else is enough to go on
+	const setSize, getSize = 1031, 1032 // F_SETPIPE_SZ, F_GETPIPE_SZ
+	size, _, e := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fds[0]), setSize, progressStep)
+	if e != 0 {
+		size, _, e = syscall.Syscall(syscall.SYS_FCNTL, uintptr(fds[0]), getSize, 0)
+	}
+	if e != 0 || size < pipeMin {
+		syscall.Close(fds[0])
+		syscall.Close(fds[1])
+		return nil
+	}
 	p := &pipe{fds[0], fds[1]}
 	runtime.SetFinalizer(p, (*pipe).close) // the pool forgets
 	return p

@@ -15,4 +15,4 @@ var errNoPipe = errors.New("http1: no pipe")
 type splicer struct{}
 
 func (*splicer) take(syscall.RawConn, int) (int, error) { return 0, errNoPipe }
-func (*splicer) give(syscall.RawConn) error             { return errNoPipe }
+func (*splicer) give(syscall.RawConn, func()) error     { return errNoPipe }

@@ -15,10 +15,14 @@ type Writer struct {
 	// Splice is how many bytes must be left for content to go from socket to socket without being seen, where it can;
 	// 0 means 16 KiB, negative never.
 	Splice int
+	// Progress, if there is any, is called when the other side has taken some of what is spliced, before it is waited for
+	// again: the deadline for writing may be moved then. With it steps are larger.
+	Progress func()
 
 	dst     io.Writer
 	raw     syscall.RawConn // of the socket that dst is; nil if there is more between
 	splicer *splicer        // nil until it is needed
+	noPipe  bool            // the system gave none for this content
 	skip    int             // what of Buf is not to be sent
 	framing Framing
 	left    int64 // of Sized content
@@ -35,7 +39,7 @@ var (
 
 // Reset makes w write to dst, by way of buf, which the caller must not use until Detach.
 func (w *Writer) Reset(dst io.Writer, buf []byte) {
-	*w = Writer{Buf: buf[:0], Splice: w.Splice, splicer: w.splicer, dst: dst, raw: rawOf(dst), ended: true}
+	*w = Writer{Buf: buf[:0], Splice: w.Splice, Progress: w.Progress, splicer: w.splicer, dst: dst, raw: rawOf(dst), ended: true}
 }
 
 // Attach lends the writer a buffer again, after Detach.
@@ -50,7 +54,7 @@ func (w *Writer) Detach() []byte {
 
 // Begin makes w ready for the content of a message whose head was appended to Buf.
 func (w *Writer) Begin(framing Framing, length int64) {
-	w.framing, w.left, w.count, w.ended = framing, 0, 0, framing == None
+	w.framing, w.left, w.count, w.ended, w.noPipe = framing, 0, 0, framing == None, false
 	if framing == Sized {
 		w.left = length
 		w.ended = length == 0
@@ -173,8 +177,8 @@ const minRoom = 1 << 10
 // much content that was and whether it was the end, which is sent too, with its trailers. If the error is not w.Err(),
 // it is the body's; what was read before is sent. The framings may differ, but the length of Sized content may not.
 //
-// From socket to socket, content that needs no framing goes by splice(2) if much is left, up to 256 KiB in a step. Each side
-// is waited for alone, so that a deadline that passes belongs to one, and a body whose read deadline has passed has lost
+// From socket to socket, content that needs no framing goes by splice(2) if much is left, up to 256 KiB in a step, with
+// Progress 512 KiB, which a source that can Gather is asked to let come together. Each side is waited for alone, so that a deadline that passes belongs to one, and a body whose read deadline has passed has lost
 // nothing and can be relayed on.
 func (w *Writer) Relay(b *Body) (n int64, done bool, err error) {
 	if b.done {

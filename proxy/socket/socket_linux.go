@@ -30,6 +30,22 @@ func receive(fd uintptr, p []byte, flags uintptr) (int, error) {
 	}
 }
 
+// Waiting is how many bytes have come that were not read.
+func Waiting(fd uintptr) int {
+	var n int32
+	if _, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, fd, syscall.TIOCINQ, uintptr(unsafe.Pointer(&n))); e != 0 {
+		return 0
+	}
+	return int(n)
+}
+
+// WakeAt has the poller tell of what comes only once so many bytes wait, or the end has come, or there is no room for more;
+// it does so at once if that is so already. The system makes room for twice as many, or takes fewer for enough.
+func WakeAt(fd uintptr, n int) {
+	v := int32(n)
+	syscall.RawSyscall6(syscall.SYS_SETSOCKOPT, fd, syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, uintptr(unsafe.Pointer(&v)), unsafe.Sizeof(v), 0)
+}
+
 // Write writes as much as there is room for. The error is [ErrAgain] if there is none.
 func Write(fd uintptr, p []byte) (int, error) {
 	for {

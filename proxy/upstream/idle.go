@@ -30,6 +30,7 @@ type Conn struct {
 
 	look   *Look
 	ask    asking
+	gather gathering
 	gen    *generation
 	ends   Ends      // whom it belongs to, if the backend was told; else zero
 	since  time.Time // it is idle
