@@ -44,7 +44,8 @@ func Start() (stop func()) {
 type pacer struct {
 	now     int
 	stopped atomic.Bool
-	rest    *time.Timer // calls trim when there was no collection for a while
+	trimmed atomic.Uint64 // what lived when memory was given back last
+	rest    *time.Timer   // calls trim when there was no collection for a while
 }
 
 // watch has the pacer look at the heap once the next collection is over: the object that it makes is found dead then.
@@ -74,16 +75,14 @@ func share(live uint64) int {
 	return int(min(max(Headroom*100/max(live, 1), least), most))
 }
 
-// trim gives memory back if there is more than the heap needs: more by a quarter than it may grow by. It collects for that, and
-// finds nothing to do the next time.
+// trim gives memory back if what lives has become more or less by a headroom since it last did. Of the timer's goroutine.
 func (p *pacer) trim() {
 	if p.stopped.Load() {
 		return
 	}
-	lives := live()
-	free := read("/memory/classes/heap/free:bytes") + read("/memory/classes/heap/objects:bytes")
-	if spare := 5 * lives * uint64(share(lives)) / 400; free > lives+spare {
-		debug.FreeOSMemory()
+	lives, last := live(), p.trimmed.Load()
+	if max(lives, last)-min(lives, last) > Headroom && p.trimmed.CompareAndSwap(last, lives) {
+		debug.FreeOSMemory() // which collects, so that this is looked at once more
 	}
 }
 

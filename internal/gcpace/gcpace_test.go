@@ -52,3 +52,26 @@ func TestWhoeverSetsTheCollectorIsObeyed(t *testing.T) {
 		t.Errorf("with GOGC set the share becomes %d", got)
 	}
 }
+
+func TestMemoryIsGivenBackOnceAfterAGreatChange(t *testing.T) {
+	p := &pacer{now: most}
+	ballast := make([]byte, 2*Headroom)
+	runtime.GC()
+	for range 2 {
+		p.trim()
+		if p.trimmed.Load() < 2*Headroom {
+			t.Fatalf("with %d bytes alive memory was given back at %d", live(), p.trimmed.Load())
+		}
+	}
+	kept := p.trimmed.Load()
+	runtime.GC()
+	if p.trim(); p.trimmed.Load() != kept {
+		t.Errorf("memory is given back again, though what lives is %d and was %d", live(), kept)
+	}
+	runtime.KeepAlive(ballast)
+	p.stopped.Store(true)
+	p.trimmed.Store(0)
+	if p.trim(); p.trimmed.Load() != 0 {
+		t.Error("memory is given back after the end")
+	}
+}
