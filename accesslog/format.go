@@ -13,7 +13,7 @@ type Format string
 // The formats. The zero value is JSON.
 const (
 	// JSON is one object a line, with the fields time, duration_ms, client, method, host, target, proto, tls, status,
-	// bytes_in, bytes_out, service, route, backend, attempts and error; empty strings are left out.
+	// bytes_in, bytes_out, service, route, backend, attempts, hedge and error; empty strings are left out.
 	JSON Format = "json"
 	// Common is the common log format of NCSA httpd.
 	Common Format = "common"
@@ -54,7 +54,7 @@ func appendJSON(dst []byte, r *Record) []byte {
 	for _, t := range [...]struct{ key, value string }{
 		{`,"method":`, r.Method}, {`,"host":`, r.Host}, {`,"target":`, r.Target}, {`,"proto":`, r.Proto},
 		{`,"tls":`, r.TLS}, {`,"service":`, r.Service}, {`,"route":`, r.Route}, {`,"backend":`, r.Backend},
-		{`,"error":`, r.Error},
+		{`,"hedge":`, r.Hedge}, {`,"error":`, r.Error},
 	} {
 		if t.value != "" {
 			dst = append(dst, t.key...)

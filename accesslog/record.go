@@ -28,6 +28,8 @@ type Record struct {
 	Service, Route, Backend string
 	// Attempts is how many times the exchange was tried.
 	Attempts int
+	// Hedge is what became of a second attempt that was made while the first went on: won, lost, or neither; empty for none.
+	Hedge string
 	// Error is a stable word for what went wrong; empty if nothing did.
 	Error string
 }

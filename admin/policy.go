@@ -15,6 +15,7 @@ type policyView struct {
 	Outlier   *outlyPolicy `json:"outlier_detection,omitempty"`
 	Affinity  *stickPolicy `json:"sticky_session,omitempty"`
 	Retry     *retryPolicy `json:"retry,omitempty"`
+	Hedge     *hedgePolicy `json:"hedge,omitempty"`
 	Timeouts  waits        `json:"timeouts"`
 }
 
@@ -62,6 +63,12 @@ type retryPolicy struct {
 	Budget          float64 `json:"budget"`
 }
 
+type hedgePolicy struct {
+	Percentile float64 `json:"percentile"`
+	MinDelay   string  `json:"min_delay"`
+	MaxDelay   string  `json:"max_delay"`
+}
+
 type waits struct {
 	Connect      string `json:"connect,omitempty"`
 	ResponseHead string `json:"response_head,omitempty"`
@@ -93,6 +100,9 @@ func viewPolicy(p *routing.Policy) *policyView {
 	}
 	if o := p.Retry; o.MaxRetries > 0 {
 		v.Retry = &retryPolicy{o.MaxRetries, o.InitialInterval.String(), o.MaxInterval.String(), o.Budget}
+	}
+	if o := p.Hedge; o.Percentile > 0 {
+		v.Hedge = &hedgePolicy{o.Percentile, o.MinDelay.String(), o.MaxDelay.String()}
 	}
 	return v
 }

@@ -59,7 +59,9 @@ type serviceView struct {
 	ZoneRequests map[string]uint64 `json:"zone_requests,omitempty"`
 	Requests     map[string]uint64 `json:"requests"`
 	Retries      uint64            `json:"retries"`
-	Sessions     uint64            `json:"sessions"`
+	// Hedges counts second attempts by what became of them, if there ever was one.
+	Hedges   map[string]uint64 `json:"hedges,omitempty"`
+	Sessions uint64            `json:"sessions"`
 	// Past reports whether nothing announces the service any more; it answers 503 until it is forgotten.
 	Past     bool          `json:"past,omitempty"`
 	Policy   *policyView   `json:"policy,omitempty"`
@@ -242,6 +244,14 @@ func viewService(s *routing.Service) serviceView {
 		Name: s.Name, Algorithm: string(s.Policy.Algorithm), Total: len(s.Backends), Requests: classes(n.Codes),
 		Retries: n.Retries, Sessions: n.Sessions, Past: s.Past, Backends: []backendView{},
 		Panic: s.Runtime.Ready().Panic,
+	}
+	for i, k := range n.Hedges {
+		if k > 0 {
+			if v.Hedges == nil {
+				v.Hedges = make(map[string]uint64)
+			}
+			v.Hedges[backend.HedgeOutcome(i).String()] = k
+		}
 	}
 	if used := s.Runtime.Members(); used < len(s.Backends) {
 		v.Subset = used

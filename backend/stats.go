@@ -23,6 +23,32 @@ type counters struct {
 	nanos    atomic.Int64
 	retries  atomic.Uint64
 	sessions atomic.Uint64
+	beaten   atomic.Uint64
+	hedges   [hedgeOutcomes]atomic.Uint64
+}
+
+// HedgeOutcome is what became of a second attempt that was to be made while the first kept an exchange waiting.
+type HedgeOutcome uint8
+
+// The outcomes.
+const (
+	// HedgeWon: its response was taken.
+	HedgeWon HedgeOutcome = iota
+	// HedgeLost: the response of the first attempt was.
+	HedgeLost
+	// HedgeNeither: neither gave one.
+	HedgeNeither
+	// HedgeOverBudget: it was not made, since the retry budget was used up.
+	HedgeOverBudget
+	// HedgeNoBackend: it was not made, since no other backend had room and admitted it.
+	HedgeNoBackend
+
+	hedgeOutcomes
+)
+
+// String is a stable word for the outcome.
+func (o HedgeOutcome) String() string {
+	return [...]string{"won", "lost", "neither", "over-budget", "no-backend"}[o]
 }
 
 // Observe counts one attempt or exchange. The code is the status that was answered, 0 for none (reset, timeout,
@@ -45,6 +71,12 @@ func (s *Stats) Observe(code int, latency time.Duration) {
 // AddRetry counts a retry: of an exchange, for a service; away from a backend, for a backend.
 func (s *Stats) AddRetry() { s.use().retries.Add(1) }
 
+// AddHedge counts a hedge of a service's exchange.
+func (s *Stats) AddHedge(o HedgeOutcome) { s.use().hedges[o].Add(1) }
+
+// AddBeaten counts an attempt that was given up since another backend had answered.
+func (s *Stats) AddBeaten() { s.use().beaten.Add(1) }
+
 // AddSession counts a session that was begun.
 func (s *Stats) AddSession() { s.use().sessions.Add(1) }
 
@@ -57,6 +89,9 @@ type Snapshot struct {
 	Sum      time.Duration
 	Retries  uint64
 	Sessions uint64
+	Beaten   uint64
+	// Hedges counts by [HedgeOutcome].
+	Hedges [hedgeOutcomes]uint64
 }
 
 // Read returns the counters now. Counters that change meanwhile may be read from before or after.
@@ -74,5 +109,9 @@ func (s *Stats) Read() Snapshot {
 	}
 	r.Sum = time.Duration(c.nanos.Load())
 	r.Retries, r.Sessions = c.retries.Load(), c.sessions.Load()
+	r.Beaten = c.beaten.Load()
+	for i := range c.hedges {
+		r.Hedges[i] = c.hedges[i].Load()
+	}
 	return r
 }

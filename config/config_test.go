@@ -89,7 +89,7 @@ func TestTheFirstVersionsFormMeansWhatItMeant(t *testing.T) {
 	want.HealthCheck.Interval, want.HealthCheck.Path = 30*time.Second, "/health"
 	want.CircuitBreaker.HalfOpenLimit = 3
 	want.StickySession.Enabled = true
-	want.OutlierDetection.Enabled, want.AdaptiveConcurrency.Enabled = false, false
+	want.OutlierDetection.Enabled, want.AdaptiveConcurrency.Enabled, want.Hedge.Enabled = false, false, false
 	if p != want {
 		t.Errorf("policy\n%+v, want\n%+v", p, want)
 	}
@@ -123,6 +123,7 @@ subset: {size: 20, index: 3, of: 7}
 sticky_session: {type: ip, ttl: 2h, store: memory, max_sessions: 10, cleanup_interval: 1s, key: 0123456789abcdef, cookie_path: /a,
   cookie_domain: example.com, cookie_same_site: strict, cookie_secure: always, header_name: X-User, address_ipv6_prefix: 64, return: true}
 retry: {max_retries: 5, initial_interval: 1s, max_interval: 2s, multiplier: 1.5, randomization: 0, budget: 1, on: [503, reset, 429, connect]}
+hedge: {percentile: 99.9, min_delay: 10ms, max_delay: 2s}
 timeouts: {connect: 1s, response_head: 0, exchange: 1m, client_idle: 2m, backend_idle: 0, tunnel_idle: 3m}
 connections: {max_idle: 0, idle_timeout: 1s, max_conns: 2, max_queue: 3, queue_timeout: 4s, keepalive: 0, user_timeout: 5s}
 proxy_protocol: v2
@@ -178,6 +179,7 @@ log: {level: WARN, format: json}
 		AdaptiveConcurrency: AdaptiveConcurrency{MinLimit: 2, MaxLimit: 1000, InitialLimit: 20, Tolerance: 1.5},
 		StickySession:       StickySession{true, "address", "session_id", "/a", "example.com", "strict", "always", "X-User", 64, 2 * time.Hour, "memory", true, 10, time.Second},
 		Retry:               Retry{5, time.Second, 2 * time.Second, 1.5, 0, "connect,reset,429,503", 1},
+		Hedge:               Hedge{true, 99.9, 10 * time.Millisecond, 2 * time.Second},
 		Timeouts:            Timeouts{time.Second, 0, time.Minute, 2 * time.Minute, 0, 3 * time.Minute},
 		BackendTLS:          BackendTLS{"api.internal", "ca.pem", true},
 		Connections:         Connections{0, time.Second, 2, 3, 4 * time.Second, 0, 5 * time.Second},

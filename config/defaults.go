@@ -61,6 +61,7 @@ func builtin() Policy {
 			Multiplier: 2, Randomization: 0.5, Budget: 0.2,
 			On: "connect,reset,malformed,timeout",
 		},
+		Hedge: Hedge{Enabled: true, Percentile: 95, MinDelay: 5 * time.Millisecond, MaxDelay: time.Second},
 		Connections: Connections{
 			MaxIdle: 512, IdleTimeout: 4 * time.Second, MaxQueue: 1024, QueueTimeout: 5 * time.Second,
 			KeepAlive: 15 * time.Second, UserTimeout: time.Minute,

@@ -31,6 +31,7 @@ type Policy struct {
 	AdaptiveConcurrency AdaptiveConcurrency
 	StickySession       StickySession
 	Retry               Retry
+	Hedge               Hedge
 	Timeouts            Timeouts
 	BackendTLS          BackendTLS
 	Connections         Connections
@@ -179,6 +180,15 @@ type Retry struct {
 	Budget float64
 }
 
+// Hedge says when an exchange that waits for its response is tried at a second backend too.
+type Hedge struct {
+	// Enabled says whether it ever is; the rest means nothing without.
+	Enabled bool
+	// Percentile is that of the time to the response after which it is done, within MinDelay and MaxDelay.
+	Percentile         float64
+	MinDelay, MaxDelay time.Duration
+}
+
 // Timeouts bound the waits of an exchange; 0 means no bound.
 type Timeouts struct {
 	Connect, ResponseHead, Exchange     time.Duration
@@ -280,6 +290,9 @@ func resolve(layers ...Overlay) Policy {
 	}
 	if !all.Has("adaptive_concurrency.enabled") {
 		p.AdaptiveConcurrency.Enabled = all.Has("adaptive_concurrency")
+	}
+	if !all.Has("hedge.enabled") {
+		p.Hedge.Enabled = all.Has("hedge")
 	}
 	if p.Health == "consul" {
 		p.HealthCheck.Interval = 0

@@ -110,6 +110,13 @@ func TestCheckPolicyTellsEverythingInOneLine(t *testing.T) {
 		"subset: {index: 1}":                                                  "set subset.index at the top level",
 		"slow_start: 1ms":                                                     "at least 100ms, or 0",
 		"zones: a":                                                            "must be one of prefer or ignore",
+		"hedge: {percentile: 95, min_delay: 5ms}":                             "",
+		"hedge: {enabled: false}":                                             "",
+		"hedge: {percentile: 0.95}":                                           "a number from 50 to 99.9",
+		"hedge: {percentile: 95%}":                                            "a number from 50 to 99.9",
+		"hedge: {min_delay: 0}":                                               "at least 1ms",
+		"hedge: {min_delay: 2s, max_delay: 1s}":                               "hedge.max_delay is 1s, less than min_delay, 2s; make it at least 2s",
+		"hedge: {delay: 1s}":                                                  "hedge.delay is not a known key",
 		"- a":                                                                 "must be a map of settings, not a list",
 		"text":                                                                "must be a map of settings, not a single value",
 		"algorithm: {":                                                        "(line 1, column",
@@ -146,7 +153,9 @@ func TestAnOverlaySurvivesItsText(t *testing.T) {
 			case reflect.Int64:
 				v = time.Duration(rapid.Int64Range(int64(time.Second), int64(time.Hour)).Draw(t, "duration"))
 			case reflect.Float64:
-				v = 1.0
+				if v = 1.0; key == "hedge.percentile" {
+					v = 99.5
+				}
 			case reflect.Bool:
 				v = rapid.Bool().Draw(t, "bool")
 			default:
@@ -171,6 +180,9 @@ func TestAnOverlaySurvivesItsText(t *testing.T) {
 		delete(o.given, "health_check.type") // only some keys mean anything to each type
 		if first, ok := o.given["retry.initial_interval"]; ok && o.Has("retry.max_interval") {
 			o.set("retry.max_interval", first)
+		}
+		if first, ok := o.given["hedge.min_delay"]; ok && o.Has("hedge.max_delay") {
+			o.set("hedge.max_delay", first)
 		}
 		got, problems := parsePolicy(o.Text())
 		if len(problems) > 0 {

@@ -271,6 +271,21 @@ var policyGroups = []policyGroup{
 			d.child(n, "max_interval", "is "+formatDuration(most)+", less than initial_interval, "+formatDuration(first), "make it at least "+formatDuration(first))
 		}
 	}},
+	{name: "hedge", about: "A second attempt at another backend while the first keeps a GET or HEAD without content waiting, whichever answers first; the other one is given up. Clients with a session are left alone. `retry.budget` holds for both. It is on when any key of the block is given. See reliability.md.", fields: []policyField{
+		setting("hedge", "enabled", boolean(), func(p *Policy) *bool { return &p.Hedge.Enabled }).
+			otherwise("true if the block is given, else false").doc("Whether there are such attempts."),
+		setting("hedge", "percentile", fraction(50, 99.9), func(p *Policy) *float64 { return &p.Hedge.Percentile }).
+			doc("The second attempt begins when the first has taken longer for its response's head than this percentage of the service's recent ones: with 95 about one exchange in twenty has one."),
+		setting("hedge", "min_delay", duration(someTime, false), func(p *Policy) *time.Duration { return &p.Hedge.MinDelay }).
+			doc("But not before that time."),
+		setting("hedge", "max_delay", duration(someTime, false), func(p *Policy) *time.Duration { return &p.Hedge.MaxDelay }).
+			doc("And not after that one, which is waited for too as long as fewer than 100 responses are known."),
+	}, check: func(d *decoder, n *node, to *Overlay) {
+		least, ok := to.given["hedge.min_delay"].(time.Duration)
+		if most, both := to.given["hedge.max_delay"].(time.Duration); ok && both && least > most {
+			d.child(n, "max_delay", "is "+formatDuration(most)+", less than min_delay, "+formatDuration(least), "make it at least "+formatDuration(least))
+		}
+	}},
 	{name: "timeouts", about: "Bounds of an exchange's waits. 0 means no bound.", fields: []policyField{
 		setting("timeouts", "connect", duration(someTime, true), func(p *Policy) *time.Duration { return &p.Timeouts.Connect }).
 			doc("Making a connection to a backend, its TLS handshake included."),

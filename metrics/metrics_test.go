@@ -37,9 +37,9 @@ func full() *fixed {
 		}
 	}
 	return &fixed{
-		Services: ItemsOf([]Service{{Name: "web", Counts: counts(10), Backends: 2, Ready: 1, Used: 2, Zones: map[string]uint64{"a": 5, "": 2}}}),
+		Services: ItemsOf([]Service{{Name: "web", Counts: counts(10), Backends: 2, Ready: 1, Used: 2, Zones: map[string]uint64{"a": 5, "": 2}, Hedges: map[string]uint64{"won": 84}}}),
 		Backends: ItemsOf([]Backend{
-			{Service: "web", ID: "a", Counts: counts(20), Up: true, Ready: true, Weight: 7, InFlight: 9, Queued: 2, Connections: 3, Connected: 4, Unconnected: 5, QueueTimeouts: 6, Limit: 8, Probed: true, ProbeTime: 30 * time.Millisecond},
+			{Service: "web", ID: "a", Counts: counts(20), Up: true, Ready: true, Weight: 7, InFlight: 9, Queued: 2, Connections: 3, Connected: 4, Unconnected: 5, QueueTimeouts: 6, Beaten: 85, Limit: 8, Probed: true, ProbeTime: 30 * time.Millisecond},
 			{Service: "web", ID: "b", Counts: counts(30), Draining: true, Breaker: BreakerHalfOpen},
 		}),
 		Routes: []Route{{Name: "api", Source: "file", Service: "web", Requests: 41}},
@@ -87,12 +87,14 @@ func TestEveryFieldIsShownUnderItsName(t *testing.T) {
 		`lb_service_request_duration_seconds_sum{service="web"} 1.5`,
 		`lb_service_request_duration_seconds_count{service="web"} 10`,
 		`lb_service_retries_total{service="web"} 17`,
+		`lb_service_hedges_total{outcome="won",service="web"} 84`,
 		`lb_service_sessions_total{service="web"} 18`,
 		`lb_service_backends{service="web"} 2`,
 		`lb_service_backends_ready{service="web"} 1`,
 		`lb_backend_requests_total{backend="a",code="2xx",service="web"} 23`,
 		`lb_backend_request_duration_seconds_count{backend="b",service="web"} 10`,
 		`lb_backend_retries_total{backend="a",service="web"} 27`,
+		`lb_backend_beaten_total{backend="a",service="web"} 85`,
 		`lb_backend_sessions_total{backend="a",service="web"} 28`,
 		`lb_backend_in_flight{backend="a",service="web"} 9`,
 		`lb_backend_connections{backend="a",service="web"} 3`,

@@ -59,6 +59,9 @@ func (e *emitter) service(s *Service) {
 	e.codes(serviceRequests, s.Codes, s.Name)
 	e.histogram(serviceDuration, s.Latency, s.Name)
 	e.counter(serviceRetries, s.Retries, s.Name)
+	for outcome, n := range s.Hedges {
+		e.counter(serviceHedges, n, s.Name, outcome)
+	}
 	e.counter(serviceSessions, s.Sessions, s.Name)
 	e.gauge(serviceBackends, float64(s.Backends), s.Name)
 	e.gauge(serviceBackendsReady, float64(s.Ready), s.Name)
@@ -79,6 +82,7 @@ func (e *emitter) backend(b *Backend) {
 		e.histogram(backendDuration, b.Latency, b.Service, b.ID)
 	}
 	e.counter(backendRetries, b.Retries, b.Service, b.ID)
+	e.counter(backendBeaten, b.Beaten, b.Service, b.ID)
 	e.counter(backendSessions, b.Sessions, b.Service, b.ID)
 	e.gauge(backendInFlight, float64(b.InFlight), b.Service, b.ID)
 	e.gauge(backendUp, truth(b.Up), b.Service, b.ID)

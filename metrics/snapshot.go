@@ -119,6 +119,8 @@ type Service struct {
 	Panic bool
 	// Zones counts attempts by the zone of the backend, empty for none.
 	Zones map[string]uint64
+	// Hedges counts second attempts, made or not, by what became of them.
+	Hedges map[string]uint64
 }
 
 // Backend is one address of a service.
@@ -140,6 +142,8 @@ type Backend struct {
 	// Connections are open now, of Connected that were ever made; Unconnected could not be made.
 	Connections            int64
 	Connected, Unconnected uint64
+	// Beaten counts attempts that were given up since another backend had answered.
+	Beaten uint64
 	// QueueTimeouts counts attempts whose turn did not come.
 	QueueTimeouts uint64
 	// ProbeTime is how long the last probe took; it is shown if Probed.

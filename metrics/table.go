@@ -30,6 +30,7 @@ const (
 	serviceRequests id = iota
 	serviceDuration
 	serviceRetries
+	serviceHedges
 	serviceSessions
 	serviceBackends
 	serviceBackendsReady
@@ -40,6 +41,7 @@ const (
 	backendRequests
 	backendDuration
 	backendRetries
+	backendBeaten
 	backendSessions
 	backendInFlight
 	backendUp
@@ -136,7 +138,9 @@ var table = [ids]Metric{
 		"Exchanges by class of the status sent to the client: 1xx to 5xx, or none if there was no response."},
 	serviceDuration: {"lb_service_request_duration_seconds", HistogramKind, byService,
 		"Time from an exchange's request head to its response head, all attempts included."},
-	serviceRetries:       {"lb_service_retries_total", Counter, byService, "Attempts beyond an exchange's first."},
+	serviceRetries: {"lb_service_retries_total", Counter, byService, "Attempts beyond an exchange's first."},
+	serviceHedges: {"lb_service_hedges_total", Counter, []string{"service", "outcome"},
+		"Second attempts for an exchange that waits for its first (hedge): won or lost against the first, neither gave a response; or not made: over-budget, no-backend. Absent before there is any."},
 	serviceSessions:      {"lb_service_sessions_total", Counter, byService, "Sessions begun."},
 	serviceBackends:      {"lb_service_backends", Gauge, byService, "Backends of the service, ready or not."},
 	serviceBackendsReady: {"lb_service_backends_ready", Gauge, byService, "Backends that new exchanges may go to, those left out that do so only in a panic."},
@@ -148,7 +152,9 @@ var table = [ids]Metric{
 		"Attempts by class of the backend's status: 1xx to 5xx, or none if it gave no response."},
 	backendDuration: {"lb_backend_request_duration_seconds", HistogramKind, byBackend,
 		"Time from an attempt's start to the backend's response head; of backends that were asked."},
-	backendRetries:  {"lb_backend_retries_total", Counter, byBackend, "Attempts that failed here and were tried again elsewhere."},
+	backendRetries: {"lb_backend_retries_total", Counter, byBackend, "Attempts that failed here and were tried again elsewhere."},
+	backendBeaten: {"lb_backend_beaten_total", Counter, byBackend,
+		"Attempts that were given up here since another backend had answered (hedge). lb_backend_requests_total does not count them."},
 	backendSessions: {"lb_backend_sessions_total", Counter, byBackend, "Sessions begun with this backend."},
 	backendInFlight: {"lb_backend_in_flight", Gauge, byBackend, "Attempts under way."},
 	backendUp:       {"lb_backend_up", Gauge, byBackend, "1 if the health checks pass or there are none, else 0."},

@@ -41,8 +41,8 @@ func (a *attempt) cause() breaker.Cause {
 	return 0
 }
 
-// outcome is what the attempt's breaker is told of a cause.
-func (a *attempt) outcome(c breaker.Cause) breaker.Outcome { return a.policy.Breaker.Outcome(c) }
+// outcomeOf is what the attempt's breaker is told of a cause.
+func (a *attempt) outcomeOf(c breaker.Cause) breaker.Outcome { return a.policy.Breaker.Outcome(c) }
 
 // judge has outlier detection, if the service has it, know what became of an attempt.
 func (x *exchange) judge(s *backend.State, c breaker.Cause, now time.Time, latency time.Duration) {

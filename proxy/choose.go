@@ -32,36 +32,56 @@ func (x *exchange) choose(now time.Time) (*routing.Backend, breaker.Permit) {
 			}
 		}
 	}
+	b, permit, some := x.pick(set, now)
+	if b != nil || !some {
+		return b, permit
+	}
+	for _, again := range [...]bool{false, true} {
+		if again && len(x.tried) == 0 {
+			break
+		}
+		if b, permit := x.anyOf(set, again, now); b != nil {
+			return b, permit
+		}
+	}
+	if b := x.leastFull(set); b != nil {
+		if permit, ok := b.State.Breaker.Allow(now); ok {
+			return b, permit
+		}
+	}
+	return nil, 0
+}
+
+// pick has the algorithm choose, up to three times, until it comes upon a backend that was not tried, has room, and
+// admits. It reports whether there is any to choose from.
+func (x *exchange) pick(set *routing.ReadySet, now time.Time) (_ *routing.Backend, _ breaker.Permit, some bool) {
 	n := len(set.Backends)
 	q := balance.Query{Key: x.key, Now: steady.Millis(now), Skip: x.attempts}
 	for range min(n, 3) {
 		b := set.Pick(q)
 		q.Skip++
 		if b == nil {
-			return nil, 0
+			return nil, 0, false
 		}
 		if x.wasTried(b.State) || x.full(b.State) {
 			continue
 		}
 		if permit, ok := b.State.Breaker.Allow(now); ok {
-			return b, permit
+			return b, permit, true
 		}
 	}
-	for _, again := range [...]bool{false, true} {
-		if n == 0 || again && len(x.tried) == 0 {
-			break
+	return nil, 0, n > 0
+}
+
+// anyOf finds a backend that has room and admits, of those that were tried or of those that were not, wherever chance has
+// it begin.
+func (x *exchange) anyOf(set *routing.ReadySet, tried bool, now time.Time) (*routing.Backend, breaker.Permit) {
+	n := len(set.Backends)
+	for i, off := 0, rand.IntN(n); i < n; i++ {
+		b := set.Backends[(off+i)%n]
+		if x.wasTried(b.State) != tried || x.full(b.State) {
+			continue
 		}
-		for i, off := 0, rand.IntN(n); i < n; i++ {
-			b := set.Backends[(off+i)%n]
-			if x.wasTried(b.State) != again || x.full(b.State) {
-				continue
-			}
-			if permit, ok := b.State.Breaker.Allow(now); ok {
-				return b, permit
-			}
-		}
-	}
-	if b := x.leastFull(set); b != nil {
 		if permit, ok := b.State.Breaker.Allow(now); ok {
 			return b, permit
 		}

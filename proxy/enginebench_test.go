@@ -15,6 +15,7 @@ import (
 	"github.com/vietddude/load-balancer/accesslog"
 	"github.com/vietddude/load-balancer/affinity"
 	"github.com/vietddude/load-balancer/internal/testcert"
+	"github.com/vietddude/load-balancer/routing"
 )
 
 // fixedBackend answers every request of at most one read with the same bytes, and allocates nothing for that.
@@ -74,6 +75,7 @@ type engineCase struct {
 	size    int // of the answer's body
 	session bool
 	tls     bool
+	hedge   bool
 }
 
 var engineCases = []engineCase{
@@ -82,6 +84,7 @@ var engineCases = []engineCase{
 	{name: "post", request: "POST / HTTP/1.1\r\n", body: 1 << 10, size: 100},
 	{name: "64k", request: "GET / HTTP/1.1\r\n", size: 64 << 10},
 	{name: "tls", request: "GET / HTTP/1.1\r\n", size: 100, tls: true},
+	{name: "hedge", request: "GET / HTTP/1.1\r\n", size: 100, hedge: true},
 }
 
 // start starts an engine for the case and returns a maker of its clients.
@@ -99,6 +102,9 @@ func (ec engineCase) start(t testing.TB) func() *asker {
 	})
 	if ec.session {
 		l.policy.Affinity = affinity.Options{Type: affinity.Cookie}
+	}
+	if ec.hedge { // of what waits for long
+		l.policy.Hedge = routing.Hedge{Percentile: 95, MinDelay: time.Second, MaxDelay: time.Second}
 	}
 	answer := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", ec.size, strings.Repeat("x", ec.size))
 	l.announce("web", []string{fixedBackend(t, []byte(answer)), fixedBackend(t, []byte(answer))})

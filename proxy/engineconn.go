@@ -30,7 +30,11 @@ type engineConn struct {
 	doorState
 }
 
-var engineConns = sync.Pool{New: func() any { return new(engineConn) }}
+var engineConns = sync.Pool{New: func() any {
+	c := new(engineConn)
+	c.leg = &c.own
+	return c
+}}
 
 // use returns what the connection's exchanges work in, and borrows it if need be.
 func (l *link) use() *engineConn {

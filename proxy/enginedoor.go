@@ -14,18 +14,26 @@ import (
 	"github.com/vietddude/load-balancer/routing"
 )
 
+// leg is what an attempt works in.
+type leg struct {
+	// conn is the attempt's connection, nil for none; br and bw read and write it.
+	conn  *upstream.Conn
+	br    http1.Reader
+	bwire backWire
+	bw    http1.Writer
+	brBuf []byte
+	bwBuf []byte
+	resp  http1.Response
+}
+
 // doorState is what an engineConn has as the door of an exchange.
 type doorState struct {
 	toBackend, toClient wireFields
 
-	// conn is the connection of the latest attempt, nil for none; br and bw read and write it.
-	conn   *upstream.Conn
-	br     http1.Reader
-	bwire  backWire
-	bw     http1.Writer
-	brBuf  []byte
-	bwBuf  []byte
-	resp   http1.Response
+	// leg is that of the latest attempt, or of the one whose response is relayed; it is one of own and spare.
+	*leg
+	own    leg
+	spare  *leg       // of hedges; nil before the first
 	answ   http1.Body // the response's
 	first  []byte     // what of it was read before its head went out; firstBuf holds it
 	fBuf   []byte
@@ -48,6 +56,10 @@ type doorState struct {
 
 	absence absence
 	watch   *watch
+
+	hedging *attempt // the one under way, if it may ask for a second one
+	early   *early
+	rival   *rival // nil if there is no second attempt
 }
 
 var (
@@ -112,7 +124,7 @@ func (c *engineConn) describe(r *request) {
 	if q.Minor == 0 {
 		r.Proto = "HTTP/1.0"
 	}
-	r.Peer, r.TLS = c.peer, c.version
+	r.Peer, r.TLS, r.Bodiless = c.peer, c.version, q.Framing == http1.None
 }
 
 // methodOf is a method as a string that does not point into the buffer.
@@ -176,10 +188,35 @@ func (c *engineConn) drop() {
 	c.endBack()
 }
 
+// attach has the leg use a connection.
+func (l *leg) attach(conn *upstream.Conn) {
+	if l.brBuf == nil {
+		l.brBuf = getMedium()
+	}
+	if l.bwBuf == nil {
+		l.bwBuf = getMedium()
+	}
+	l.conn = conn
+	if conn.Secure {
+		l.br.Reset(conn, l.brBuf)
+		l.bw.Reset(conn, l.bwBuf)
+	} else {
+		l.bwire = backWire{conn: conn}
+		l.br.Reset(&l.bwire, l.brBuf)
+		l.bw.Reset(&l.bwire, l.bwBuf)
+	}
+	l.brBuf, l.bwBuf = nil, nil
+}
+
+// detach takes the leg's buffers back.
+func (l *leg) detach() {
+	l.br.Discard(len(l.br.Buffered()))
+	l.brBuf, l.bwBuf = l.br.Detach(), l.bw.Detach()
+}
+
 // endBack takes the buffers of the attempt back.
 func (c *engineConn) endBack() {
-	c.br.Discard(len(c.br.Buffered()))
-	c.brBuf, c.bwBuf = c.br.Detach(), c.bw.Detach()
+	c.detach()
 	if c.fBuf != nil {
 		putBuffer(c.fBuf)
 		c.fBuf, c.first = nil, nil
@@ -187,14 +224,14 @@ func (c *engineConn) endBack() {
 }
 
 // letGoBack gives the buffers for backends away.
-func (c *engineConn) letGoBack() {
-	if c.brBuf != nil {
-		putBuffer(c.brBuf)
-		c.brBuf = nil
+func (l *leg) letGoBack() {
+	if l.brBuf != nil {
+		putBuffer(l.brBuf)
+		l.brBuf = nil
 	}
-	if c.bwBuf != nil {
-		putBuffer(c.bwBuf)
-		c.bwBuf = nil
+	if l.bwBuf != nil {
+		putBuffer(l.bwBuf)
+		l.bwBuf = nil
 	}
 }
 
@@ -298,11 +335,16 @@ func (c *engineConn) try(a *attempt) {
 	c.stopUpload()
 	c.drop()
 	c.deadline, c.waits = a.deadline, a.policy.Timeouts
-	if c.attempt(a, false) {
-		return
+	if a.hedger != nil {
+		c.hedging = a
 	}
-	c.drop()
-	c.attempt(a, true)
+	if !c.attempt(a, false) {
+		c.drop()
+		c.attempt(a, true)
+	}
+	if c.hedging = nil; c.rival != nil {
+		c.decide(a)
+	}
 }
 
 // attempt makes one attempt. It reports false if it failed because an idle connection had ended in the moment in which it
@@ -346,38 +388,32 @@ const largeHeadTime = 30 * time.Second
 // connect gets a connection to the backend.
 func (c *engineConn) connect(a *attempt, fresh bool) bool {
 	conn, err := c.e.p.opts.Upstream.Get(c.e.work, a.backend.State, a.policy, c, fresh)
+	c.connected()
 	if err != nil {
 		a.kind, a.sent, a.err = kindOf(err.Kind), err.Sent, err.Err
 		switch {
 		case c.e.cut.Load():
 			a.kind = clientGone
+		case c.beaten():
+			a.kind = beaten
 		case c.late(time.Now()):
 			a.kind = exchangeTimeout
 		}
 		return false
 	}
-	if c.brBuf == nil {
-		c.brBuf = getMedium()
-	}
-	if c.bwBuf == nil {
-		c.bwBuf = getMedium()
-	}
-	if conn.Secure {
-		c.br.Reset(conn, c.brBuf)
-		c.bw.Reset(conn, c.bwBuf)
-	} else {
-		c.bwire = backWire{conn: conn}
-		c.br.Reset(&c.bwire, c.brBuf)
-		c.bw.Reset(&c.bwire, c.bwBuf)
-	}
-	c.brBuf, c.bwBuf = nil, nil
+	c.attach(conn)
 	c.setBack(conn)
 	return true
 }
 
 // Gone, Deadline and Ends are for whoever makes the connection.
-func (c *engineConn) Gone() <-chan struct{} { return c.gone() }
-func (c *engineConn) Deadline() time.Time   { return c.deadline }
+func (c *engineConn) Gone() <-chan struct{} {
+	gone := c.gone()
+	c.connecting()
+	return gone
+}
+
+func (c *engineConn) Deadline() time.Time { return c.deadline }
 
 func (c *engineConn) Ends() (e upstream.Ends) {
 	if a, ok := c.net.RemoteAddr().(*net.TCPAddr); ok {
@@ -408,8 +444,11 @@ func (c *engineConn) await(a *attempt, fresh bool) bool {
 	}
 	interim := 0
 	for {
-		if !c.readBackBy(now, earlier(earlier(now.Add(2*lookEvery), headBy), continueBy)) {
+		if !c.readBackBy(now, earlier(earlier(earlier(now.Add(2*lookEvery), headBy), continueBy), a.hedgeAt)) {
 			return c.fail(a, c.upload.kind(), c.upload.err)
+		}
+		if c.beaten() { // which is asked after the deadline was set: whoever answered first moves it
+			return c.fail(a, beaten, nil)
 		}
 		err := c.br.ReadResponse(&c.resp, c.method, &c.limits)
 		if err == nil {
@@ -451,6 +490,9 @@ func (c *engineConn) await(a *attempt, fresh bool) bool {
 		case !headBy.IsZero() && !now.Before(headBy):
 			return c.fail(a, headTimeout, err)
 		}
+		if !a.hedgeAt.IsZero() && !now.Before(a.hedgeAt) {
+			c.hedge(a)
+		}
 	}
 	if c.resp.Status == 101 {
 		// The rest of the body would be read by two: as a body, and as what goes through the tunnel.
@@ -462,9 +504,14 @@ func (c *engineConn) await(a *attempt, fresh bool) bool {
 		c.conn.KeepsFor(v)
 	}
 	a.status = c.resp.Status
+	c.beginResponse()
+	return true
+}
+
+// beginResponse makes the response whose head the leg has read the one that can be relayed.
+func (c *engineConn) beginResponse() {
 	c.toClient.reset(&c.resp.Head)
 	c.answ.Begin(&c.br, &c.resp.Head, &c.limits)
-	return true
 }
 
 // keepAliveOf is the value of Keep-Alive, which Connection names, nil if there is none.
@@ -516,7 +563,7 @@ func (c *engineConn) inform() bool {
 	if c.resp.Status == 100 {
 		return !c.waiting || c.proceed()
 	}
-	if c.req.Minor == 0 { // RFC 9110, 15.2: none to HTTP/1.0
+	if c.req.Minor == 0 || c.rival != nil { // RFC 9110, 15.2: none to HTTP/1.0; and none of a response that may not count
 		return true
 	}
 	c.informed = true

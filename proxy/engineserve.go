@@ -72,6 +72,10 @@ func (l *link) end() {
 	if r := recover(); r != nil {
 		l.e.p.opts.Logger.Error("a connection ended by a panic", "panic", r, "stack", string(debug.Stack()))
 		if c := l.lent; c != nil { // which nobody uses again
+			if c.connected(); c.rival != nil {
+				c.rival.stop()
+				c.rival.giveUp()
+			}
 			c.stopUpload()
 			c.drop()
 		}

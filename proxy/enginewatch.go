@@ -68,6 +68,17 @@ func (w *watch) tick() {
 	}
 }
 
+// strike has whoever waits for the client's leaving wait no longer. The watch is of no use afterwards.
+func (w *watch) strike() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+		w.timer = nil
+		close(w.gone)
+	}
+}
+
 // end ends the watch.
 func (w *watch) end() {
 	w.mu.Lock()

@@ -32,7 +32,7 @@ type exchange struct {
 	kept     *service
 	own      element // stays from exchange to exchange
 
-	load     *atomic.Int64      // counts the attempt under way; nil if nobody asks
+	load     *atomic.Int64      // counts attempts under way; nil if nobody asks
 	sessions *affinity.Sessions // nil if the service has none
 	visitor  affinity.Client
 	found    affinity.Finding
@@ -40,6 +40,10 @@ type exchange struct {
 	key         uint64 // what consistent hashing chooses by
 	at          attempt
 	attempts    int
+	rival       attempt       // the second attempt that is made while the first goes on; without a backend if there is none
+	hedges      int           // attempts that were such
+	hedged      hedged        // what became of that
+	pace        *pace         // nil if the exchange is not one that is hedged
 	firstAtOnce bool          // the first retry did not wait
 	patience    time.Duration // what the latest response that was thrown away asked for by Retry-After
 	crowded     bool          // a backend had no room for the exchange; only one that has is of use
@@ -59,6 +63,7 @@ func (x *exchange) reset() {
 	x.start, x.deadline, x.client = time.Time{}, time.Time{}, client{}
 	x.table, x.route, x.svc, x.kept = nil, nil, nil, nil
 	x.load, x.sessions, x.visitor = nil, nil, affinity.Client{}
+	x.hedges, x.hedged, x.pace = 0, 0, nil
 	x.key, x.at, x.attempts, x.firstAtOnce, x.crowded, x.tried = 0, attempt{}, 0, false, false, tried
 	x.status, x.rec = 0, accesslog.Record{}
 }
@@ -147,82 +152,97 @@ func (x *exchange) admit() kind {
 	return fine
 }
 
-// try makes one attempt at the backend, for which its breaker gave the permit, and relays the response if there is one.
-// Whatever happens, the attempt is ended once, and the permit goes back once.
-func (x *exchange) try(b *routing.Backend, permit breaker.Permit, now time.Time, upgrade string) (k kind, relayed bool) {
-	s := b.State
-	s.Begin()
+// hold is what an attempt holds of its backend, and owes it.
+type hold struct {
+	permit   breaker.Permit
+	load     *atomic.Int64 // see exchange
+	seated   bool
+	outcome  breaker.Outcome // as far as is known
+	reported bool            // the permit went back
+}
+
+// enter begins an attempt at the backend, for which its breaker gave the permit. It is ended by leave, once.
+func (x *exchange) enter(a *attempt, b *routing.Backend, permit breaker.Permit, load *atomic.Int64, now time.Time) {
+	b.State.Begin()
 	b.ZoneRequests.Add(1)
-	load := x.load
 	if load != nil {
 		load.Add(1)
 	}
-	outcome, reported, policy := breaker.Ignored, false, x.at.policy
-	defer func() {
-		s.End()
-		if load != nil {
-			load.Add(-1)
-		}
-		if !reported {
-			// A success is asked for its time only where outcomes are counted by time.
-			if outcome != breaker.Success || policy.Breaker.FailureRate > 0 {
-				now = time.Now()
-			}
-			s.Breaker.Done(permit, now, outcome)
-		}
-	}()
+	a.backend, a.begun, a.hedgeAt, a.hedger = b, now, time.Time{}, nil
+	a.status, a.kind, a.sent, a.err, a.over, a.taken = 0, fine, false, nil, time.Time{}, false
+	a.hold = hold{permit: permit, load: load, outcome: breaker.Ignored}
+	x.tried = append(x.tried, b.State)
+}
+
+// leave ends an attempt.
+func (x *exchange) leave(a *attempt) {
+	s := a.backend.State
+	if a.seated {
+		s.Seats.Leave(a.policy.Connections.MaxConns)
+	}
+	s.End()
+	if a.load != nil {
+		a.load.Add(-1)
+	}
+	if a.reported {
+		return
+	}
+	// A success is asked for its time only where outcomes are counted by time.
+	now := a.begun
+	if a.outcome != breaker.Success || a.policy.Breaker.FailureRate > 0 {
+		now = time.Now()
+	}
+	s.Breaker.Done(a.permit, now, a.outcome)
+}
+
+// try makes one attempt at the backend, for which its breaker gave the permit, and perhaps another one beside it. It
+// relays the response if there is one. Whatever happens, each attempt is ended once, and its permit goes back once.
+func (x *exchange) try(b *routing.Backend, permit breaker.Permit, now time.Time, upgrade string) (k kind, relayed bool) {
 	a := &x.at
-	a.backend, a.status, a.kind, a.sent, a.err, a.begun = b, 0, fine, false, nil, now
-	x.tried = append(x.tried, s)
-	if seats := a.policy.Connections.MaxConns; seats > 0 {
-		if a.kind = x.seat(s); a.kind != fine {
+	x.enter(a, b, permit, x.load, now)
+	defer x.leave(a)
+	if a.policy.Connections.MaxConns > 0 {
+		if a.kind = x.seat(b.State); a.kind != fine {
 			x.p.strike(a.kind)
 			return a.kind, false
 		}
-		defer s.Seats.Leave(seats)
-		now = time.Now() // the wait says nothing of the backend's latency
-		a.begun = now
+		a.seated = true
+		a.begun = time.Now() // the wait says nothing of the backend's latency
 	}
 	x.attempts++
+	if a.policy.Hedge.Percentile > 0 {
+		defer x.abandonHedge()
+		x.prepareHedge(upgrade)
+	}
 	x.d.try(a)
 	head := time.Now()
-	switch a.kind {
-	case fine:
-		s.Reached()
-	case backendRefused, connectTimeout:
-		s.Unreachable(head)
+	if x.pace != nil {
+		x.settleHedge(head)
+		if a.kind != fine && !a.over.IsZero() {
+			head = a.over
+		}
 	}
+	s := a.backend.State
+	a.reached(head)
 	if a.kind == fine && a.status == 101 && (upgrade == "" || !switched(x.d.incoming(), upgrade)) {
 		a.kind, a.sent = backendMalformed, true // nobody asked for it
 	}
 	x.weigh(a, head)
 	if a.kind == fine && (a.status == 101 || s.Breaker.State(head) != breaker.Closed) {
 		// A tunnel, or a long stream, must not hold back the breaker's verdict until it ends.
-		s.Breaker.Done(permit, head, a.outcome(a.cause()))
-		reported = true
+		s.Breaker.Done(a.permit, head, a.outcomeOf(a.cause()))
+		a.reported = true
 	}
 	began := false
 	if a.kind == fine {
 		h := x.d.incoming()
 		forwardResponse(h, a.status)
-		began = x.keep(b, h, head)
+		began = x.keep(a.backend, h, head)
 		if a.kind = x.d.begin(a); a.kind != fine {
 			a.sent = true
 		}
 	}
-	cause := a.cause()
-	outcome = a.outcome(cause)
-	x.judge(s, cause, head, head.Sub(now))
-	if l := s.Limit(); l != nil {
-		l.Observe(head, head.Sub(now), s.InFlight(), cause)
-	}
-	s.Stats.Observe(a.observed(), head.Sub(now))
-	switch outcome {
-	case breaker.Success:
-		s.Latency.Observe(steady.Millis(head), head.Sub(now))
-	case breaker.Failure:
-		s.Latency.Failed(steady.Millis(head), head.Sub(now))
-	}
+	cause := x.account(a, head)
 	if a.kind != fine {
 		x.p.strike(a.kind)
 		return a.kind, false
@@ -237,12 +257,41 @@ func (x *exchange) try(b *routing.Backend, permit breaker.Permit, now time.Time,
 		x.p.strike(k)
 		if cause == 0 {
 			cause = causeOf(k)
-			if outcome = a.outcome(cause); cause != breaker.NotTheBackend {
+			if a.outcome = a.outcomeOf(cause); cause != breaker.NotTheBackend {
 				x.judge(s, cause, time.Now(), 0)
 			}
 		}
 	}
 	return k, true
+}
+
+// reached has the backend's record know whether it could be connected to.
+func (a *attempt) reached(now time.Time) {
+	switch a.kind {
+	case fine, unwanted:
+		a.backend.State.Reached()
+	case backendRefused, connectTimeout:
+		a.backend.State.Unreachable(now)
+	}
+}
+
+// account tells all who judge or count backends of an attempt that was answered, or failed, at that time. It returns what
+// the attempt says of its backend.
+func (x *exchange) account(a *attempt, now time.Time) breaker.Cause {
+	s, took, cause := a.backend.State, now.Sub(a.begun), a.cause()
+	a.outcome = a.outcomeOf(cause)
+	x.judge(s, cause, now, took)
+	if l := s.Limit(); l != nil {
+		l.Observe(now, took, s.InFlight(), cause)
+	}
+	s.Stats.Observe(a.observed(), took)
+	switch a.outcome {
+	case breaker.Success:
+		s.Latency.Observe(steady.Millis(now), took)
+	case breaker.Failure:
+		s.Latency.Failed(steady.Millis(now), took)
+	}
+	return cause
 }
 
 // switched reports whether a response switches to one of the protocols that were asked for.
@@ -293,7 +342,7 @@ func (x *exchange) observe(k kind) {
 	x.rec = accesslog.Record{
 		Start: x.start, Duration: time.Since(x.start), Client: x.client.addr,
 		Method: x.req.Method, Host: x.req.Host, Target: x.req.Target, Proto: x.req.Proto, TLS: x.req.TLS,
-		Status: x.status, BytesIn: in, BytesOut: out, Attempts: x.attempts, Error: k.String(),
+		Status: x.status, BytesIn: in, BytesOut: out, Attempts: x.attempts, Hedge: hedgeWords[x.hedged], Error: k.String(),
 	}
 	if x.svc != nil {
 		x.rec.Service, x.rec.Route = x.svc.Name, x.route.Name

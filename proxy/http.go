@@ -55,6 +55,9 @@ type httpDoor struct {
 	out  http.Header
 	call *call // of the latest attempt
 	resp *http.Response
+	// hedge is nil for an attempt that may have no second one beside it; cancelCall, which ends the call, is nil then too.
+	hedge      *httpHedge
+	cancelCall context.CancelFunc
 
 	// ctx is the request's, or one that ends with the exchange's deadline.
 	ctx     context.Context
@@ -90,6 +93,7 @@ func (d *httpDoor) describe(q *request) {
 	if r.TLS != nil {
 		q.TLS = tls.VersionName(r.TLS.Version)
 	}
+	q.Bodiless = r.ContentLength == 0
 }
 
 func (d *httpDoor) outgoing() fields {
@@ -124,6 +128,7 @@ func (d *httpDoor) transferred() (in, out int64) {
 const maxStale = 2
 
 func (d *httpDoor) try(a *attempt) {
+	d.armHedge(a)
 	resp, err := d.send(a)
 	for n := 1; err != nil && d.isStale() && n <= maxStale; n++ {
 		if n == maxStale {
@@ -131,7 +136,14 @@ func (d *httpDoor) try(a *attempt) {
 		}
 		resp, err = d.send(a)
 	}
-	c := d.call
+	d.resp = d.understand(a, d.call, resp, err)
+	if d.hedge != nil {
+		d.hedge.decide(a)
+	}
+}
+
+// understand takes what a call gave as the attempt's outcome, and returns the response if there is one.
+func (d *httpDoor) understand(a *attempt, c *call, resp *http.Response, err *upstream.Error) *http.Response {
 	switch {
 	case err != nil:
 		unsent, _ := c.unsent()
@@ -147,8 +159,15 @@ func (d *httpDoor) try(a *attempt) {
 		a.kind, a.sent, a.err = backendMalformed, true, errors.New("a switch of protocols before the request was complete")
 	default:
 		a.status = resp.StatusCode
-		d.resp = resp
+		return resp
 	}
+	return nil
+}
+
+// answerOf makes a second attempt by a call of its own.
+func (d *httpDoor) answerOf(a *attempt, ctx context.Context, c *call, idle *backendTimer) *http.Response {
+	resp, err := d.roundTrip(a, idle.watch(ctx, a.policy.Timeouts.BackendIdle), c)
+	return d.understand(a, c, resp, err)
 }
 
 // isStale reports whether the call failed because its pooled connection was closed before anything was sent: the request
@@ -165,7 +184,15 @@ func (d *httpDoor) send(a *attempt) (*http.Response, *upstream.Error) {
 	c := newCall(d.w, d.r)
 	c.idle = d.waits.ClientIdle
 	d.call = c
-	ctx := d.idle.watch(d.context(a.deadline), d.waits.BackendIdle)
+	ctx := d.context(a.deadline)
+	if d.hedge != nil {
+		ctx, d.cancelCall = d.hedge.watch(ctx, c)
+	}
+	return d.roundTrip(a, d.idle.watch(ctx, d.waits.BackendIdle), c)
+}
+
+// roundTrip makes a call. It only reads what is the door's.
+func (d *httpDoor) roundTrip(a *attempt, ctx context.Context, c *call) (*http.Response, *upstream.Error) {
 	if a.policy.ProxyProtocol != 0 {
 		ctx = upstream.WithEnds(ctx, d.ends())
 	}
@@ -305,6 +332,10 @@ func (d *httpDoor) drop() {
 	d.idle.end()
 	if d.call != nil {
 		d.call.Close()
+	}
+	if d.cancelCall != nil {
+		d.cancelCall()
+		d.cancelCall = nil
 	}
 }
 

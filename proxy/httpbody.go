@@ -43,7 +43,8 @@ type call struct {
 	// infoMu guards what follows, and the writing of informational responses.
 	infoMu   sync.Mutex
 	w        http.ResponseWriter // nil once the final response may be written
-	informed int                 // how many informational responses have gone out
+	interim  int                 // how many informational responses have come
+	informed int                 // how many of them have gone out
 }
 
 // newCall returns the call of an attempt for a client's request.
@@ -188,11 +189,11 @@ var errInformational = fmt.Errorf("more than %d informational responses", maxInf
 func (c *call) inform(code int, header textproto.MIMEHeader) error {
 	c.infoMu.Lock()
 	defer c.infoMu.Unlock()
+	if c.interim++; c.interim > maxInformational {
+		return errInformational
+	}
 	if c.w == nil || code == http.StatusContinue {
 		return nil
-	}
-	if c.informed == maxInformational {
-		return errInformational
 	}
 	h := c.w.Header()
 	maps.Copy(h, http.Header(header))

@@ -25,6 +25,7 @@ const (
 	backendMalformed
 	headTimeout
 	unwanted
+	beaten // another attempt of the exchange was answered first; no exchange ends so
 	exchangeTimeout
 	bodyTooLarge
 	bodyTimeout
@@ -63,6 +64,7 @@ var kinds = [kindCount]struct {
 	backendMalformed: {word: "malformed", status: 502, text: "bad gateway", again: true, outcome: breaker.Failure},
 	headTimeout:      {word: "head-timeout", status: 504, text: "gateway timeout", again: true, outcome: breaker.Failure},
 	unwanted:         {word: "status", status: 503, text: "no backend is ready", again: true, outcome: breaker.Failure},
+	beaten:           {word: "beaten", status: 499, outcome: breaker.Ignored},
 	exchangeTimeout:  {word: "exchange-timeout", status: 504, text: "gateway timeout", outcome: breaker.Failure},
 	bodyTooLarge:     {word: "body-too-large", status: 413, text: "the body is too large", outcome: breaker.Ignored},
 	bodyTimeout:      {word: "body-timeout", status: 408, text: "the body took too long", outcome: breaker.Ignored},

@@ -13,6 +13,8 @@ type request struct {
 	routing.Request
 	// Target is the request's target as the client sent it.
 	Target string
+	// Bodiless says that there is no content, and none to come.
+	Bodiless bool
 	// Proto is "HTTP/1.1" and the like.
 	Proto string
 	// Peer is the address that the connection comes from.
@@ -39,6 +41,9 @@ type attempt struct {
 	deadline time.Time
 	// begun is when the attempt began.
 	begun time.Time
+	// hedgeAt is when the exchange is to be asked for a second attempt if no head has come by then; zero for never.
+	hedgeAt time.Time
+	hedger  hedger // nil if hedgeAt is zero
 
 	// status of the response, if kind is fine. For 101 the relay is a tunnel.
 	status int
@@ -47,6 +52,23 @@ type attempt struct {
 	sent bool
 	// err is the cause of a failure, for people to read.
 	err error
+	// over is when the attempt ended, if the other one went on; else zero.
+	over time.Time
+	// taken says of the second attempt that it is the one that the exchange goes on with.
+	taken bool
+
+	// hold is the exchange's.
+	hold
+}
+
+// hedger is an exchange for the door that makes its attempts.
+type hedger interface {
+	// hedge gives the second attempt, which is to be made while the first goes on, or nil if there is to be none. It is
+	// called at most once for an attempt, while the door's try is under way, by any goroutine.
+	hedge() *attempt
+	// settles reports whether a response of that status is taken at once. Another one is kept until the other attempt is
+	// over, and gives way to a better response.
+	settles(status int) bool
 }
 
 // door is the connection of one exchange to the world: a client's request, and what is to be done about it. It holds no
@@ -57,7 +79,8 @@ type door interface {
 	// changed it.
 	outgoing() fields
 	// try sends the request to a backend, passes informational responses on to the client, and waits for the head of
-	// the response.
+	// the response. If there is a second attempt, both are over afterwards: one of them at most is fine, and the one that
+	// was given up for it beaten, or unwanted if it had been answered. A response with another kind is none.
 	try(a *attempt)
 	// again reports whether the request can be sent again: nothing of its body was read, and nothing of a response,
 	// informational ones included, has gone out.

@@ -115,7 +115,9 @@ func (p *Proxy) Stats() Stats {
 		Failed: make(map[string]uint64),
 	}
 	for k := fine + 1; k < kindCount; k++ {
-		s.Failed[k.String()] = p.ended[k].Load()
+		if k != beaten {
+			s.Failed[k.String()] = p.ended[k].Load()
+		}
 	}
 	return s
 }

@@ -22,6 +22,7 @@ import (
 type gated struct {
 	url       string
 	open      chan struct{}
+	ended     chan struct{}
 	now, most atomic.Int64
 	asked     atomic.Int64
 	mu        sync.Mutex // guards targets
@@ -30,22 +31,27 @@ type gated struct {
 
 func newGated(t testing.TB) *gated {
 	g := &gated{open: make(chan struct{})}
-	g.url = httpBackend(t, func(w http.ResponseWriter, r *http.Request) {
-		g.asked.Add(1)
-		g.mu.Lock()
-		g.targets = append(g.targets, r.URL.Path)
-		g.mu.Unlock()
-		n := g.now.Add(1)
-		defer g.now.Add(-1)
-		for m := g.most.Load(); n > m && !g.most.CompareAndSwap(m, n); m = g.most.Load() {
-		}
-		select {
-		case <-g.open:
-		case <-r.Context().Done():
-		}
-		io.WriteString(w, r.URL.Path)
-	})
+	g.url = httpBackend(t, g.answer)
+	g.ended = make(chan struct{})
+	t.Cleanup(func() { close(g.ended) })
 	return g
+}
+
+func (g *gated) answer(w http.ResponseWriter, r *http.Request) {
+	g.asked.Add(1)
+	g.mu.Lock()
+	g.targets = append(g.targets, r.URL.Path)
+	g.mu.Unlock()
+	n := g.now.Add(1)
+	defer g.now.Add(-1)
+	for m := g.most.Load(); n > m && !g.most.CompareAndSwap(m, n); m = g.most.Load() {
+	}
+	select {
+	case <-g.open:
+	case <-r.Context().Done():
+	case <-g.ended: // the test has failed
+	}
+	io.WriteString(w, r.URL.Path)
 }
 
 func crowdedPolicy(conns routing.Connections) routing.Policy {

@@ -55,7 +55,7 @@ func failuresOf(k kind) routing.Failures {
 // permit reports whether a failed attempt may be followed by another one, and counts that.
 func (x *exchange) permit(failed *attempt) bool {
 	r := &x.svc.Policy.Retry
-	if x.attempts > r.MaxRetries || r.NotOn&failuresOf(failed.kind) != 0 ||
+	if x.attempts-x.hedges > r.MaxRetries || r.NotOn&failuresOf(failed.kind) != 0 ||
 		!mayRetry(failed.kind, x.req.Method, failed.sent, x.d.again()) {
 		return false
 	}
@@ -109,11 +109,11 @@ func (x *exchange) retry(failed *attempt) (kind, bool) {
 		return failed.kind, false
 	}
 	elsewhere := x.untried()
-	if x.attempts == 1 && elsewhere {
+	n := x.attempts - x.hedges
+	if n == 1 && elsewhere {
 		x.firstAtOnce = true
 		return fine, true
 	}
-	n := x.attempts
 	if x.firstAtOnce {
 		n--
 	}

@@ -21,6 +21,8 @@ type service struct {
 	newest   uint64
 
 	byHash atomic.Pointer[hashChoice]
+	// pace is nil unless exchanges are hedged.
+	pace atomic.Pointer[pace]
 }
 
 // hashChoice chooses by a client's hash among the backends of one ready set.
@@ -61,6 +63,12 @@ func (sv *service) configure(p *Proxy, t *routing.Table, s *routing.Service) {
 		m := p.opts.Sessions.Sessions(s.Name)
 		m.Configure(s.Policy.Affinity)
 		sv.sessions.Store(m)
+	}
+	switch on := s.Policy.Hedge.Percentile > 0; {
+	case !on:
+		sv.pace.Store(nil)
+	case sv.pace.Load() == nil:
+		sv.pace.Store(new(pace))
 	}
 	sv.policy.Store(s.Policy)
 }

@@ -36,6 +36,7 @@ type Policy struct {
 	Limit    breaker.LimitOptions
 	Affinity affinity.Options
 	Retry    Retry
+	Hedge    Hedge
 	Timeouts Timeouts
 	TLS      BackendTLS
 	// Connections bounds those to each backend.
@@ -114,6 +115,15 @@ type Retry struct {
 	// Budget is the share of a service's exchanges (0 to 1) that may be retries, over about ten seconds, beyond a
 	// floor of ten retries a second; 0 means no limit.
 	Budget float64
+}
+
+// Hedge says when an exchange that waits for its response is tried at a second backend too, whichever answers first. It
+// counts against [Retry.Budget]. The zero value never does so.
+type Hedge struct {
+	// Percentile (0 to 100) is that of the time to the response's head, over the service's recent exchanges, after which
+	// it is done; 0 means never. The wait is MinDelay at least and MaxDelay at most, and MaxDelay while too few are known.
+	Percentile         float64
+	MinDelay, MaxDelay time.Duration
 }
 
 // Timeouts bound the waits of an exchange; 0 means no bound.

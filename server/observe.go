@@ -137,6 +137,7 @@ func observeServices(table *routing.Table) metrics.Items[metrics.Service] {
 				}
 			}
 			m.Counts = observeCounts(&svc.Runtime.Stats, &counts)
+			m.Hedges = observeHedges(svc, &counts)
 			if !yield(&m) {
 				return
 			}
@@ -180,6 +181,7 @@ func observeBackend(service string, b *routing.Backend, now time.Time, counts *b
 		Breaker: observeBreaker(b.State.Breaker.State(now)),
 		Ejected: b.State.Ejection() != nil, Ejections: b.State.Ejections(),
 	}
+	m.Beaten = counts.Beaten
 	m.Queued, m.QueueTimeouts = b.State.Seats.Waiting(), b.State.Seats.Timeouts()
 	m.Connections, m.Connected, m.Unconnected = b.State.Conns.Open(), b.State.Conns.Made(), b.State.Conns.Unmade()
 	if l := b.State.Limit(); l != nil {
@@ -208,6 +210,18 @@ func observeCounts(s *backend.Stats, r *backend.Snapshot) metrics.Counts {
 		Codes: r.Codes, Latency: metrics.Histogram{Buckets: r.Buckets[:], Sum: r.Sum},
 		Retries: r.Retries, Sessions: r.Sessions,
 	}
+}
+
+// observeHedges are nil for a service that never had any and is not to.
+func observeHedges(svc *routing.Service, r *backend.Snapshot) map[string]uint64 {
+	if svc.Policy.Hedge.Percentile == 0 && r.Hedges == [len(r.Hedges)]uint64{} {
+		return nil
+	}
+	all := make(map[string]uint64, len(r.Hedges))
+	for i, n := range r.Hedges {
+		all[backend.HedgeOutcome(i).String()] = n
+	}
+	return all
 }
 
 // observeCodes and observeReasons are the words that sources are counted under. All are shown from the start, as 0, so

@@ -62,6 +62,8 @@ func TestObserverShowsTheTableToPrometheus(t *testing.T) {
 	a, b := web.Backend("a").State, web.Backend("b").State
 	web.Runtime.Stats.Observe(204, 3*time.Millisecond)
 	web.Runtime.Stats.AddRetry()
+	web.Runtime.Stats.AddHedge(backend.HedgeWon)
+	a.Stats.AddBeaten()
 	a.Stats.Observe(0, time.Millisecond)
 	a.Begin()
 	a.SetLastProbe(backend.ProbeResult{Latency: 20 * time.Millisecond})
@@ -88,6 +90,9 @@ func TestObserverShowsTheTableToPrometheus(t *testing.T) {
 		`lb_service_request_duration_seconds_bucket{service="web",le="0.005"} 1`,
 		`lb_service_request_duration_seconds_sum{service="web"} 0.003`,
 		`lb_service_retries_total{service="web"} 1`,
+		`lb_service_hedges_total{outcome="won",service="web"} 1`,
+		`lb_service_hedges_total{outcome="over-budget",service="web"} 0`,
+		`lb_backend_beaten_total{backend="a",service="web"} 1`,
 		`lb_service_backends{service="web"} 3`,
 		`lb_backend_requests_total{backend="a",code="none",service="web"} 1`,
 		`lb_backend_in_flight{backend="a",service="web"} 1`,

@@ -18,10 +18,13 @@ import (
 // second, with all backends taking 20 ms in the mean (exponentially distributed), and with one of them ten times as long.
 // Requests come at even distances whatever becomes of the ones before, and a latency counts from when its request was due.
 func BenchmarkOneSlowBackend(b *testing.B) {
-	for _, algorithm := range []string{"round-robin", "least-connections", "p2c", "ewma", "least-time"} {
-		b.Run(algorithm, func(b *testing.B) {
+	for _, policy := range []string{
+		"round-robin", "least-connections", "p2c", "ewma", "least-time",
+		"round-robin\nhedge: {percentile: 95}", "p2c\nhedge: {percentile: 95}", "ewma\nhedge: {percentile: 95}",
+	} {
+		b.Run(strings.Replace(policy, "\n", ", ", 1), func(b *testing.B) {
 			var slow atomic.Bool
-			lb := startBalancer(b, "algorithm: "+algorithm+"\n"+sleepers(b, &slow), nil)
+			lb := startBalancer(b, "algorithm: "+policy+"\n"+sleepers(b, &slow), nil)
 			lb.ready()
 			for b.Loop() {
 				slow.Store(false)

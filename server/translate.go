@@ -80,6 +80,7 @@ func policy(p config.Policy) routing.Policy {
 			NotOn:           notOn(p.Retry.On),
 			Statuses:        statuses(p.Retry.On),
 		},
+		Hedge: hedge(p.Hedge),
 		Timeouts: routing.Timeouts{
 			Connect:      p.Timeouts.Connect,
 			ResponseHead: p.Timeouts.ResponseHead,
@@ -166,6 +167,13 @@ func statuses(on string) (set routing.StatusSet) {
 		}
 	}
 	return set
+}
+
+func hedge(h config.Hedge) routing.Hedge {
+	if !h.Enabled {
+		return routing.Hedge{}
+	}
+	return routing.Hedge{Percentile: h.Percentile, MinDelay: h.MinDelay, MaxDelay: max(h.MaxDelay, h.MinDelay)}
 }
 
 func probeOptions(h config.HealthCheck) probe.Options {

@@ -28,7 +28,7 @@ func TestEveryExpressionHasData(t *testing.T) {
 }
 
 // startBalancer runs a balancer until the test ends, and returns the address of its clear listener. Its configuration
-// has what makes each metric appear: TLS, probes, breakers, sessions, retries, a snapshot, a source with a
+// has what makes each metric appear: TLS, probes, breakers, sessions, retries, hedges, a snapshot, a source with a
 // zone and an item that is wrong.
 func startBalancer(t *testing.T) string {
 	t.Helper()
@@ -51,6 +51,7 @@ health_check: {interval: 300ms, timeout: 200ms, path: /health}
 circuit_breaker: {failure_threshold: 5, reset_timeout: 1s, half_open_limit: 1}
 sticky_session: {enabled: true, type: cookie}
 retry: {max_retries: 2}
+hedge: {percentile: 95}
 metrics: {prometheus: {enabled: true, path: /metrics}}
 snapshot: {path: %q}
 `, pair.CertFile, pair.KeyFile, backend(t), backend(t), "file://"+discovered, filepath.Join(dir, "snapshot")))
