@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -196,15 +197,17 @@ func unfaithfulClient(t *testing.T, addr string, asks []manner, pipelined bool, 
 			sending.Wait()
 			sending.Go(func() { io.WriteString(c, texts[i]) })
 		}
-		if asks[i].Half || !checkTold(t, c, r, &asks[i], paths[i]) {
+		// A connection that ends before all requests were read takes back what the client has not read.
+		spoiled := pipelined && slices.ContainsFunc(asks[i+1:], func(m manner) bool { return !m.right() || m.Half || m.Early })
+		if asks[i].Half || !checkTold(t, c, r, &asks[i], paths[i], spoiled) {
 			return
 		}
 	}
 }
 
 // checkTold checks what a client is told: its own answer, or an error of ours, or it sees the answer break off. It reports
-// whether the connection goes on.
-func checkTold(t *testing.T, c net.Conn, r *bufio.Reader, m *manner, path string) bool {
+// whether the connection goes on. What was asked after it may have spoiled that.
+func checkTold(t *testing.T, c net.Conn, r *bufio.Reader, m *manner, path string, spoiled bool) bool {
 	if m.Leave >= 0 {
 		c.SetReadDeadline(time.Now().Add(5 * time.Millisecond)) // it does not wait for more than there is
 		io.CopyN(io.Discard, r, int64(m.Leave))
@@ -224,7 +227,7 @@ func checkTold(t *testing.T, c net.Conn, r *bufio.Reader, m *manner, path string
 		t.Errorf("%s is told nothing in time: %+v", path, m)
 	}
 	if err != nil {
-		if m.right() && m.Body == 0 {
+		if m.right() && m.Body == 0 && !spoiled {
 			t.Errorf("%s is told %v, though nothing is wrong: %+v", path, err, m)
 		}
 		return false
@@ -244,7 +247,7 @@ func checkTold(t *testing.T, c net.Conn, r *bufio.Reader, m *manner, path string
 		if p.Header.Get("X-Id") != path && m.Lie != "large head" {
 			t.Errorf("%s is told what nobody says it is: %v: %+v", path, p.Header, m)
 		}
-		if m.right() && m.Body == 0 && err != nil {
+		if m.right() && m.Body == 0 && err != nil && !spoiled {
 			t.Errorf("%s breaks off, though nothing is wrong: %v: %+v", path, err, m)
 		}
 	case p.StatusCode == 502 || p.StatusCode == 504:
