@@ -29,8 +29,9 @@
 //
 // A health change therefore costs one request, and so does a new service. Between two looks at all passes a time in
 // proportion to what they cost: a millisecond for each service that is swept, four times as long as it took to ask the
-// nodes. The few services that changed last are swept in between. What moved meanwhile is seen by the next look. Ten
-// seconds after a change that was accounted for, and once a minute, all are looked at without an event.
+// nodes. The few services that changed last are swept in between. What moved meanwhile is seen by the next look. A
+// moment after a change of which the last write is accounted for and others are not, ten seconds after one that wholly is,
+// and once a minute, all are looked at without an event.
 //
 // The four may be answered by any server that is in touch with a leader and not too far behind it. All else is asked of
 // the leader, which is never behind the server that told of a change.

@@ -12,7 +12,8 @@ import (
 const (
 	// servicesPerNode is from how many services for each node on the nodes are asked instead of the services.
 	servicesPerNode = 8
-	// nodeFetches is how many nodes are asked at a time.
+	// nodeFetches is how many nodes are asked at a time when something surely changed. Their replies keep an agent busy, and
+	// others from it; else they are asked one by one.
 	nodeFetches = 4
 	// locatePause times the duration of a search is the least time until the next, so that a large and busy catalog is
 	// searched for a fifth of the time at most.
@@ -82,12 +83,17 @@ func (n *session) byNodes() bool {
 // locate starts to ask all nodes what they hold. It counts as one of the requests under way.
 func (n *session) locate(now time.Time) {
 	found := &located{epoch: n.epoch, began: now, nodes: map[string]nodeServices{}}
+	atOnce := 1
+	if n.certain {
+		atOnce = nodeFetches
+	}
+	n.certain = false
 	n.inFlight++
-	n.wg.Go(func() { n.results <- result{located: found, err: n.client.search(n.ctx, found)} })
+	n.wg.Go(func() { n.results <- result{located: found, err: n.client.search(n.ctx, found, atOnce)} })
 }
 
-// search fills in what the nodes hold.
-func (c *client) search(ctx context.Context, found *located) error {
+// search fills in what the nodes hold, which are asked so many at once.
+func (c *client) search(ctx context.Context, found *located, atOnce int) error {
 	names, m, err := c.nodeNames(ctx)
 	if err != nil {
 		return err
@@ -95,7 +101,7 @@ func (c *client) search(ctx context.Context, found *located) error {
 	var mu sync.Mutex // guards found and err
 	found.filtered = m.filtered
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, nodeFetches)
+	slots := make(chan struct{}, atOnce)
 	for _, name := range names {
 		slots <- struct{}{}
 		wg.Go(func() {

@@ -21,6 +21,8 @@ const (
 	auditEvery = time.Minute
 	// verifyAfter is the time after a change that seems to be accounted for until all services are looked at.
 	verifyAfter = 10 * time.Second
+	// doubtAfter is the same in a small catalog, and for a change of which the last write is accounted for and others are not.
+	doubtAfter = 100 * time.Millisecond
 	// sweepPace times its services is the least time from one sweep to the next, so that a large and busy catalog makes
 	// a bounded number of requests, about a thousand a second.
 	sweepPace = time.Millisecond
@@ -42,6 +44,7 @@ type session struct {
 	urgent   []*record // to be read as soon as may be, in order
 	inFlight int
 	reading  int  // of them, those that were asked for by name
+	likely   int  // of them, those of a sweep that have just changed
 	relist   bool // the full listing is under way
 	listing  int  // its services that have not been read yet
 	alive    bool // the list of services was heard of since Synced
@@ -49,6 +52,7 @@ type session struct {
 	// epoch counts the events after which any service may have changed; a service is stale until it was looked at in
 	// the current one.
 	epoch   uint64
+	certain bool // since the last search by nodes something surely changed
 	window  window
 	noNodes bool      // the agent cannot be asked by nodes
 	since   time.Time // when the epoch's first event came that no sweep has followed yet
@@ -185,7 +189,7 @@ func (n *session) event(e event) error {
 		n.catalog(e)
 		n.window.moved(e.meta.index, e.at)
 	case e.poll == pollNodes:
-		n.advance(e.at)
+		n.advance(e.at, true)
 	default:
 		n.checks(e)
 	}
@@ -285,6 +289,10 @@ func (n *session) result(res result) error {
 	if r.reading {
 		r.reading = false
 		n.reading--
+	}
+	if r.likely {
+		r.likely = false
+		n.likely--
 	}
 	var item itemError
 	switch {

@@ -47,8 +47,8 @@ type record struct {
 
 	// pending: the full listing waits for it. queued: it is among the urgent. busy: a request is under way. again: what
 	// that request reads may be out of date already.
-	// reading: that request is because of the service itself.
-	pending, queued, busy, again, reading bool
+	// reading: that request is because of the service itself. likely: it is a sweep's, and the service has just changed.
+	pending, queued, busy, again, reading, likely bool
 	// failure is why the service cannot be read, nil if it can; it is tried again at retry.
 	failure error
 	backoff backoff.Backoff
@@ -63,7 +63,7 @@ type instanceRef struct {
 
 // begin forgets what a session that ended was about to do, and what it compared by index.
 func (r *record) begin() {
-	r.listed, r.pending, r.queued, r.busy, r.again, r.reading = false, false, false, false, false, false
+	r.listed, r.pending, r.queued, r.busy, r.again, r.reading, r.likely = false, false, false, false, false, false, false
 	r.failure, r.retry, r.seen = nil, time.Time{}, time.Time{}
 	r.index, r.epoch = 0, 0
 }

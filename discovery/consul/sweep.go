@@ -24,37 +24,47 @@ type sweep struct {
 	peekAfter time.Time // no sweep of a few begins before
 }
 
+// rowWithin is how soon after a change of a service another one is expected.
+const rowWithin = time.Second
+
 // patience bounds how long services that are being read hold up the look at all others.
 const patience = time.Second
 
-// advance begins a new epoch: any service may have changed.
-func (n *session) advance(at time.Time) {
+// advance begins a new epoch: any service may have changed. Some surely has if it is for certain, and is to be found soon;
+// else what is told of meanwhile goes first.
+func (n *session) advance(at time.Time, certain bool) {
 	n.epoch++
+	n.certain = n.certain || certain
 	if n.since.IsZero() {
 		n.since = at
 	}
 }
 
 // account sees whether what was read on its own accounts for how the list of services moved. If it does not, any service
-// may have changed; if it does, one may still have been changed by the same write, and all are looked at a while later.
+// may have changed, and all are looked at: at once if not even the write is known that moved the list last, else a moment
+// later, when what is known has reached the traffic. If it does, one may still have been changed by the same write, and
+// all are looked at too, in a great catalog a while later.
 func (n *session) account(now time.Time) {
 	at := n.window.at
 	reading := len(n.urgent) > 0 || n.reading > 0
 	if !n.window.open() || n.relist || reading && now.Sub(at) < patience {
 		return
 	}
-	if whole := n.window.close(); !whole || len(n.records) <= fewServices {
-		n.advance(at)
-		return
+	switch whole, last := n.window.close(); {
+	case !last:
+		n.advance(at, true)
+	case whole && len(n.records) > fewServices:
+		n.audit = earlier(n.audit, now.Add(verifyAfter))
+	default:
+		n.audit = earlier(n.audit, now.Add(doubtAfter))
 	}
-	n.audit = earlier(n.audit, now.Add(verifyAfter))
 }
 
 // dispatch starts the requests that are due, the urgent first, and returns when it is to be called at the latest.
 func (n *session) dispatch(now time.Time) time.Time {
 	n.account(now)
 	if !now.Before(n.audit) {
-		n.advance(now)
+		n.advance(now, false)
 		n.audit = now.Add(auditEvery)
 	}
 	next := n.audit
@@ -93,7 +103,17 @@ func (n *session) dispatchSweep(now time.Time) time.Time {
 		if r.seen.IsZero() {
 			r.seen = w.seen
 		}
-		n.start(r, r.index)
+		// One that has just changed is likely to be the one that did again: it is read at once, and the others wait for it.
+		r.likely = now.Sub(r.changed) < rowWithin
+		if !r.likely && n.likely > 0 {
+			break
+		}
+		index := r.index
+		if r.likely {
+			n.likely++
+			index = 0
+		}
+		n.start(r, index)
 	}
 	n.endSweep()
 	switch {

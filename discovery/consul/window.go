@@ -61,9 +61,10 @@ func (w *window) explain(res result) {
 	}
 }
 
-// close ends the window and reports whether all of it was accounted for.
-func (w *window) close() bool {
-	whole := w.to-w.from <= maxWindow
+// close ends the window and reports whether all of it was accounted for, or at least its last write, which is what made
+// the list of services be answered: the others mostly are of other things than services (coordinates, sessions, keys).
+func (w *window) close() (whole, last bool) {
+	whole, last = w.to-w.from <= maxWindow, w.known[w.to]
 	for i := w.from + 1; whole && i <= w.to; i++ {
 		whole = w.known[i]
 	}
@@ -73,5 +74,5 @@ func (w *window) close() bool {
 			delete(w.known, i)
 		}
 	}
-	return whole
+	return whole, last
 }

@@ -41,7 +41,7 @@ func TestAWindowIsClosedWhenAllWritesInItAreAccountedFor(t *testing.T) {
 		for _, r := range c.reads {
 			w.explain(r)
 		}
-		if got := w.close(); got != c.want || w.open() {
+		if got, _ := w.close(); got != c.want || w.open() {
 			t.Errorf("%s: accounted for: %v, want %v; open: %v", name, got, c.want, w.open())
 		}
 	}
@@ -51,15 +51,29 @@ func TestWhatWasReadAheadAccountsForTheNextWindow(t *testing.T) {
 	w := window{from: 40, to: 40}
 	w.moved(41, time.Now())
 	w.explain(read(42, 41, 42))
-	if !w.close() {
+	if whole, _ := w.close(); !whole {
 		t.Fatal("the first window is not accounted for")
 	}
 	w.moved(42, time.Now())
-	if !w.close() {
+	if whole, _ := w.close(); !whole {
 		t.Error("the second window is not accounted for")
 	}
 	w.moved(43, time.Now())
-	if w.close() {
+	if whole, _ := w.close(); whole {
 		t.Error("the third window is accounted for by nothing")
+	}
+}
+
+func TestAWindowTellsWhetherItsLastWriteIsAccountedFor(t *testing.T) {
+	w := window{from: 40, to: 40}
+	w.moved(42, time.Now())
+	w.explain(read(42, 42))
+	if whole, last := w.close(); whole || !last {
+		t.Errorf("of two writes the last is known: all %v, last %v", whole, last)
+	}
+	w.moved(44, time.Now())
+	w.explain(read(43, 43))
+	if whole, last := w.close(); whole || last {
+		t.Errorf("of two writes the first is known: all %v, last %v", whole, last)
 	}
 }
