@@ -20,7 +20,8 @@
 //     and all are looked at;
 //   - the critical checks and the warning checks. They are few, and whatever changes an instance's health changes one
 //     of the two lists by the check's name: that service is read at once, or those with instances on that node;
-//   - the index of nodes, since instances without an address have their node's. It seldom moves; then all are looked at.
+//   - the index of nodes, since instances without an address have their node's. It moves with services too, and by
+//     the next question at the latest: then the nodes are listed, and the services on those whose own index moved are read.
 //
 // All are looked at in one of two ways. On few nodes, each is asked what it holds, one request for hundreds of services,
 // and those are read of which an instance came, went, or was modified. Else the services are swept: each is asked for its

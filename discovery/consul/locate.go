@@ -51,19 +51,22 @@ func (c *client) node(ctx context.Context, name string) (nodeServices, meta, err
 	})
 }
 
-// nodeNames lists the nodes.
-func (c *client) nodeNames(ctx context.Context) ([]string, meta, error) {
-	type node struct{ Node string }
+// nodeIndexes lists the nodes with the index of each one's last change.
+func (c *client) nodeIndexes(ctx context.Context) (map[string]uint64, meta, error) {
+	type node struct {
+		Node        string
+		ModifyIndex uint64
+	}
 	nodes, m, err := query(ctx, c, 0, "", "the nodes", func(q *api.QueryOptions) ([]node, *api.QueryMeta, error) {
 		var nodes []node
 		m, err := c.api.Raw().Query("/v1/catalog/nodes", &nodes, q)
 		return nodes, m, err
 	})
-	names := make([]string, len(nodes))
-	for i, n := range nodes {
-		names[i] = n.Node
+	indexes := make(map[string]uint64, len(nodes))
+	for _, n := range nodes {
+		indexes[n.Node] = n.ModifyIndex
 	}
-	return names, m, err
+	return indexes, m, err
 }
 
 // byNodes reports whether the nodes are to be asked which services changed, since they are few beside the services.
@@ -94,7 +97,7 @@ func (n *session) locate(now time.Time) {
 
 // search fills in what the nodes hold, which are asked so many at once.
 func (c *client) search(ctx context.Context, found *located, atOnce int) error {
-	names, m, err := c.nodeNames(ctx)
+	nodes, m, err := c.nodeIndexes(ctx)
 	if err != nil {
 		return err
 	}
@@ -102,7 +105,7 @@ func (c *client) search(ctx context.Context, found *located, atOnce int) error {
 	found.filtered = m.filtered
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
-	for _, name := range names {
+	for name := range nodes {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()

@@ -20,7 +20,7 @@ const pollPause = 5 * time.Millisecond
 // The long polls of a session.
 const (
 	pollCatalog  = iota // names and tags of services: moves with every registration
-	pollNodes           // moves with addresses and meta of nodes
+	pollNodes           // moves with addresses and meta of nodes, and with registrations on them
 	pollCritical        // critical checks
 	pollWarning         // warning checks
 	polls
@@ -34,6 +34,7 @@ type event struct {
 	meta    meta
 	catalog map[string][]string // of pollCatalog
 	checks  api.HealthChecks    // of pollCritical and pollWarning
+	nodes   map[string]uint64   // of pollNodes, if it changed: the nodes with their indexes; nil if they cannot be read
 	err     error               // ends the session
 }
 
@@ -44,7 +45,9 @@ func (c *client) ask(ctx context.Context, poll int, index uint64) (e event) {
 	case pollCatalog:
 		e.catalog, e.meta, e.err = c.catalog(ctx, index)
 	case pollNodes:
-		_, e.meta, e.err = c.nodes(ctx, index)
+		if _, e.meta, e.err = c.nodes(ctx, index); e.err == nil && e.meta.index > index {
+			e.nodes, e.err = c.readNodes(ctx)
+		}
 	case pollCritical:
 		e.checks, e.meta, e.err = c.checks(ctx, index, api.HealthCritical)
 	case pollWarning:
@@ -52,6 +55,19 @@ func (c *client) ask(ctx context.Context, poll int, index uint64) (e event) {
 	}
 	e.at = time.Now()
 	return e
+}
+
+// readNodes is [client.nodeIndexes], nil if the agent answers and does not tell.
+func (c *client) readNodes(ctx context.Context) (map[string]uint64, error) {
+	nodes, _, err := c.nodeIndexes(ctx)
+	var item itemError
+	switch {
+	case errors.As(err, &item):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return nodes, nil
 }
 
 // poll asks for changes after an index until the context ends or something is wrong.

@@ -41,6 +41,9 @@ type session struct {
 	// unhealthy are the checks in the last replies of pollCritical and pollWarning, with the service or node of each.
 	unhealthy [polls]map[checkKey]bool
 
+	// nodes are those of the last reply of pollNodes, each with its index; nil if they could not be read.
+	nodes map[string]uint64
+
 	urgent   []*record // to be read as soon as may be, in order
 	inFlight int
 	reading  int  // of them, those that were asked for by name
@@ -133,6 +136,7 @@ func (n *session) list(reason string) error {
 		n.enqueue(r)
 		n.listing++
 	}
+	n.nodes = first[pollNodes].nodes
 	n.window = window{from: catalog.meta.index, to: catalog.meta.index}
 	n.unhealthy[pollCritical], n.unhealthy[pollWarning] = keys(first[pollCritical].checks), keys(first[pollWarning].checks)
 	for poll, e := range first {
@@ -189,7 +193,7 @@ func (n *session) event(e event) error {
 		n.catalog(e)
 		n.window.moved(e.meta.index, e.at)
 	case e.poll == pollNodes:
-		n.advance(e.at, true)
+		n.moved(e)
 	default:
 		n.checks(e)
 	}
@@ -246,13 +250,39 @@ func (n *session) checks(e event) {
 			n.look(r, e.at)
 		}
 	}
+	n.lookOn(nodes, e.at)
+}
+
+// moved compares the nodes with those before and looks at the services of those that changed.
+func (n *session) moved(e event) {
+	old := n.nodes
+	if n.nodes = e.nodes; old == nil || e.nodes == nil {
+		n.advance(e.at, true)
+		return
+	}
+	changed := map[string]bool{}
+	for node, index := range e.nodes {
+		if was, known := old[node]; !known || was != index {
+			changed[node] = true
+		}
+	}
+	for node := range old {
+		if _, left := e.nodes[node]; !left {
+			changed[node] = true
+		}
+	}
+	n.lookOn(changed, e.at)
+}
+
+// lookOn has the services with instances on these nodes read.
+func (n *session) lookOn(nodes map[string]bool, at time.Time) {
 	if len(nodes) == 0 {
 		return
 	}
 	for _, r := range n.records {
-		for node := range nodes {
-			if r.nodes[node] {
-				n.look(r, e.at)
+		for node := range r.nodes {
+			if nodes[node] {
+				n.look(r, at)
 				break
 			}
 		}
