@@ -24,6 +24,7 @@ type upload struct {
 	clientIdle, backendIdle time.Duration
 	readBy, writeBy, silent time.Time
 	stopped                 atomic.Bool // reading from the client is to end
+	ending                  atomic.Bool // so little is left that the next step may be the last
 }
 
 // The states of an upload.
@@ -57,6 +58,9 @@ func (u *upload) kind() kind {
 func (u *upload) run(out *http1.Writer, body *http1.Body) {
 	defer close(u.done)
 	for {
+		if left := body.Left(); left >= 0 && left <= lastStep {
+			u.ending.Store(true)
+		}
 		u.arm(time.Now())
 		_, done, err := out.Relay(body)
 		switch {
@@ -150,8 +154,23 @@ func (c *engineConn) uploaded() bool {
 // settleDelay is the moment that [engineConn.settleUpload] gives.
 const settleDelay = time.Millisecond
 
+const (
+	// lastStep is what one step of an upload carries at most.
+	lastStep = 256 << 10
+	// endingDelay is the moment for one whose next step may be the last. On a busy machine the step's end comes to be told a good
+	// while after the backend has answered, and a client that is told of a close then loses a connection for nothing. An
+	// early answer to a client that stalls within its last step waits as long.
+	endingDelay = 100 * time.Millisecond
+)
+
 // settleUpload gives an upload whose response is there already a moment to end: it may have sent all, and not said so yet.
-func (c *engineConn) settleUpload() { c.settleUploadFor(c.e.p.settleDelay) }
+func (c *engineConn) settleUpload() {
+	d := c.e.p.settleDelay
+	if c.upload != nil && c.upload.ending.Load() {
+		d = max(d, endingDelay)
+	}
+	c.settleUploadFor(d)
+}
 
 // keptDelay is the moment that an upload gets where the client was told that its connection goes on: closing it after all
 // would break the client's next request.
