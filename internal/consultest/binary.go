@@ -13,9 +13,9 @@ const module = "module github.com/vietddude/load-balancer\n"
 // Binary is the path of a consul binary. Without one the test is skipped.
 func Binary(t testing.TB) string {
 	t.Helper()
-	if path := os.Getenv("LB_CONSUL_BINARY"); path != "" {
+	if path := os.Getenv("LBTEST_CONSUL_BINARY"); path != "" {
 		if !executable(path) {
-			t.Fatalf("LB_CONSUL_BINARY: %q is not an executable file", path)
+			t.Fatalf("LBTEST_CONSUL_BINARY: %q is not an executable file", path)
 		}
 		return path
 	}
@@ -27,7 +27,7 @@ func Binary(t testing.TB) string {
 	if path, err := exec.LookPath("consul"); err == nil {
 		return path
 	}
-	t.Skip("no consul binary: run `make consul` once, or set LB_CONSUL_BINARY to one")
+	t.Skip("no consul binary: run `make consul` once, or set LBTEST_CONSUL_BINARY to one")
 	return ""
 }
 
