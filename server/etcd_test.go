@@ -235,3 +235,28 @@ func TestRoutesAndPoliciesFromEtcdAreObeyed(t *testing.T) {
 		t.Errorf("cookies %v, want the policy's", c)
 	}
 }
+
+func TestAHedgeAskedForInEtcdAnswersForASlowBackend(t *testing.T) {
+	slow, fast := startBackend(t, "slow"), startBackend(t, "fast")
+	hold := make(chan struct{})
+	slow.hold.Store(&hold)
+	defer close(hold)
+	etcd := startEtcd(t)
+	etcd.put("/lb/services/web/slow", slow.url())
+	etcd.put("/lb/services/web/fast", fast.url())
+	etcd.put("/lb/policies/web", `{"hedge":{"percentile":99,"min_delay":"1ms","max_delay":"1ms"}}`)
+	lb := startBalancer(t, "{}", discovering(etcd.url))
+	lb.ready()
+	const won = `lb_service_hedges_total{outcome="won",service="web"}`
+	for range 6 {
+		if status, text := lb.get(lb.url() + "/"); status != 200 || text != "fast" {
+			t.Fatalf("answered %d %q", status, text)
+		}
+	}
+	if n := lb.metric(t, won); n == "" || n == "0" {
+		t.Errorf("%s is %q", won, n)
+	}
+	if _, table := lb.get(lb.admin() + "/api/v1/services/web"); !strings.Contains(table, `"percentile": 99`) && !strings.Contains(table, `"percentile":99`) {
+		t.Errorf("the API does not tell of it: %s", table)
+	}
+}
